@@ -1,0 +1,44 @@
+# Everything a user needs: python3 and make. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+KEEP ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format schemas lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp is newer than the lock exactly when the environment holds what the lock names.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@echo "installing into $(VENV) (first time only)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(VENV)/.installed ## the whole pipeline on a real Kafka: a scripted office day, then a ledger (KEEP=1 leaves it up)
+	@$(BIN)/tradewind demo $(if $(KEEP),--keep)
+
+test: $(VENV)/.installed ## unit, contract and end-to-end tests (ARGS="-k ...")
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.installed ## let ruff format and mend what it can
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+schemas: $(VENV)/.installed ## write schemas/json and schemas/asyncapi.yaml anew from the dataclasses
+	@$(BIN)/python -m schemas.generate
+
+lock: ## resolve requirements.lock anew (needs uv)
+	@uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev --no-header --no-annotate -o requirements.lock pyproject.toml
+
+clean: ## remove the environment and all local data
+	@rm -rf $(VENV) .tradewind .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The receiver: answers ServiceTrade once a webhook is durable."""

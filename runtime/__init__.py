@@ -1,0 +1,1 @@
+"""What the processes share: settings, Kafka, the embedded broker, logs, metrics, the command line."""

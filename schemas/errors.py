@@ -1,0 +1,100 @@
+"""Every error that the product raises on purpose, as one tree.
+
+    TradewindError
+    ├── SettingsError            the configuration is wrong: names the key and, where known, the line
+    ├── BrokerError              the embedded broker could not be fetched or started
+    ├── LogGapError              retention removed records that were not yet processed
+    ├── SinkError                what a sink may raise from deliver(); anything else crashes the worker
+    │   ├── RetryLater           try the same change again after a pause
+    │   └── Reject               this change can never be delivered: dead-letter it
+    └── ServiceTradeError        the ServiceTrade API did not do what was asked
+        ├── LoginRefused         403 on login: wrong credentials, or stopped by an operator
+        ├── LoginUnavailable     no session for now: throttled, time-out, another worker is busy logging in
+        ├── ApiError             an answer other than 2xx, with ServiceTrade's own messages
+        │   └── NotFound         404 on a resource
+        └── ApiUnreachable       no answer at all: connection refused, reset, time-out
+"""
+
+from __future__ import annotations
+
+
+class TradewindError(Exception):
+    """Base of all errors that the product raises on purpose."""
+
+
+class SettingsError(TradewindError):
+    """The configuration is wrong; the message names the file, the line where known, and the key."""
+
+
+class BrokerError(TradewindError):
+    """The embedded Kafka broker could not be resolved, formatted or started."""
+
+
+class LogGapError(TradewindError):
+    """The log starts after the place where reading must begin: retention removed unprocessed records."""
+
+
+class SinkError(TradewindError):
+    """Base of the two failures that the sink worker knows how to handle."""
+
+
+class RetryLater(SinkError):
+    """The delivery failed for now.
+
+    Args:
+        reason: one line for people.
+        after_s: seconds to wait at least (a Retry-After), or None to let the worker choose.
+    """
+
+    def __init__(self, reason: str, *, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class Reject(SinkError):
+    """The delivery can never succeed; the change belongs into the dead letters."""
+
+
+class ServiceTradeError(TradewindError):
+    """Base of everything that the ServiceTrade client raises."""
+
+
+class LoginRefused(ServiceTradeError):
+    """POST /auth answered 403: no further login happens until the credentials change or someone unlocks."""
+
+
+class LoginUnavailable(ServiceTradeError):
+    """No session can be had right now.
+
+    Args:
+        reason: one line for people.
+        retry_after_s: seconds until another attempt makes sense, or None if unknown.
+    """
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class ApiError(ServiceTradeError):
+    """ServiceTrade answered with a status other than 2xx.
+
+    Args:
+        status: the HTTP status.
+        messages: the texts of `messages.error`, `messages.validation` of the answer, possibly none.
+        retry_after_s: seconds from a Retry-After header, or None.
+    """
+
+    def __init__(self, status: int, messages: tuple[str, ...] = (), *, retry_after_s: float | None = None) -> None:
+        super().__init__(f"HTTP {status}" + (": " + "; ".join(messages) if messages else ""))
+        self.status = status
+        self.messages = messages
+        self.retry_after_s = retry_after_s
+
+
+class NotFound(ApiError):
+    """404 on a resource: the entity does not exist (any more)."""
+
+
+class ApiUnreachable(ServiceTradeError):
+    """No answer from ServiceTrade: connection refused or reset, or a time-out."""
