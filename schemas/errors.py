@@ -1,18 +1,18 @@
 """Every error that the product raises on purpose, as one tree.
 
-    TradewindError
-    ├── SettingsError            the configuration is wrong: names the key and, where known, the line
-    ├── BrokerError              the embedded broker could not be fetched or started
-    ├── LogGapError              retention removed records that were not yet processed
-    ├── SinkError                what a sink may raise from deliver(); anything else crashes the worker
-    │   ├── RetryLater           try the same change again after a pause
-    │   └── Reject               this change can never be delivered: dead-letter it
-    └── ServiceTradeError        the ServiceTrade API did not do what was asked
-        ├── LoginRefused         403 on login: wrong credentials, or stopped by an operator
-        ├── LoginUnavailable     no session for now: throttled, time-out, another worker is busy logging in
-        ├── ApiError             an answer other than 2xx, with ServiceTrade's own messages
-        │   └── NotFound         404 on a resource
-        └── ApiUnreachable       no answer at all: connection refused, reset, time-out
+TradewindError
+├── SettingsError            the configuration is wrong: names the key and, where known, the line
+├── BrokerError              the embedded broker could not be fetched or started
+├── LogGapError              retention removed records that were not yet processed
+├── SinkError                what a sink may raise from deliver(); anything else crashes the worker
+│   ├── RetryLater           try the same change again after a pause
+│   └── Reject               this change can never be delivered: dead-letter it
+└── ServiceTradeError        the ServiceTrade API did not do what was asked
+├── LoginRefused         403 on login: wrong credentials, or stopped by an operator
+├── LoginUnavailable     no session for now: throttled, time-out, another worker is busy logging in
+├── ApiError             an answer other than 2xx, with ServiceTrade's own messages
+│   └── NotFound         404 on a resource
+└── ApiUnreachable       no answer at all: connection refused, reset, time-out
 """
 
 from __future__ import annotations

@@ -1,0 +1,190 @@
+"""Settings: one TOML file, read once and validated whole, as frozen dataclasses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from runtime.toml_reader import Secret, read_toml
+from schemas.pipeline import PipelineTimes
+from schemas.topics import BODY_LIMIT_BYTES
+
+ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name} must be above 0, found {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSettings:
+    """Where the broker is and how topics are made."""
+
+    bootstrap_servers: str
+    topic_prefix: str = ""
+    """Put before every topic name, so that several pipelines can share a cluster."""
+    replication_factor: int = 1
+    retention_days: int = 90
+    """How long webhooks and everything made of them stay readable and replayable."""
+    log_epoch: int = 1
+    """Raise by hand when servicetrade.webhooks is created anew: keeps `sequence` growing."""
+
+    def __post_init__(self) -> None:
+        _positive(
+            replication_factor=self.replication_factor,
+            retention_days=self.retention_days,
+            log_epoch=self.log_epoch,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestSettings:
+    """The receiver of webhooks."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    ops_port: int = 9101
+    body_limit_bytes: int = BODY_LIMIT_BYTES
+    ack_timeout_s: float = 4.5
+    """How long a request may wait for Kafka before it is answered 503; ServiceTrade gives up after 5 s."""
+
+    def __post_init__(self) -> None:
+        _positive(body_limit_bytes=self.body_limit_bytes, ack_timeout_s=self.ack_timeout_s)
+        if self.body_limit_bytes > BODY_LIMIT_BYTES:
+            raise ValueError(f"body_limit_bytes is at most {BODY_LIMIT_BYTES}: the topics hold no larger record")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorsSettings:
+    """The workers that turn webhooks into changes."""
+
+    group: str = "tradewind-processors"
+    ops_port: int = 9102
+    session_timeout_s: float = 15.0
+    """How long Kafka keeps a silent worker's partitions for it before others take over."""
+    stall_timeout_s: float = 60.0
+    """Behind the end of the log and not moving for so long: the worker gives up and is restarted."""
+
+    def __post_init__(self) -> None:
+        _positive(session_timeout_s=self.session_timeout_s, stall_timeout_s=self.stall_timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorSettings:
+    """The sink that keeps a SQL copy of every entity that changes."""
+
+    group: str = "tradewind-mirror"
+    ops_port: int = 9103
+    concurrency: int = 16
+    """Entities worked on at the same time, over all accounts."""
+    session_timeout_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        _positive(concurrency=self.concurrency, session_timeout_s=self.session_timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinksSettings:
+    """All sinks."""
+
+    mirror: MirrorSettings = field(default_factory=MirrorSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """The SQL database that sessions and mirrored entities live in."""
+
+    url: str
+    """SQLAlchemy URL: sqlite+aiosqlite:///path or postgresql+asyncpg://user@host/name."""
+    password: Secret | None = None
+    """Password of the database user, where it is not in a file that the driver reads by itself."""
+    key: Secret
+    """Fernet key that session tokens are encrypted with (`tradewind key` prints a new one)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceTradeSettings:
+    """The ServiceTrade API."""
+
+    base_url: str = "https://api.servicetrade.com"
+    """Without the trailing /api."""
+    timeout_s: float = 10.0
+    concurrency: int = 5
+    """Requests at a time per account and process."""
+
+    def __post_init__(self) -> None:
+        _positive(timeout_s=self.timeout_s, concurrency=self.concurrency)
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ValueError("base_url must start with https:// (or http:// for a simulator)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSettings:
+    """One customer account of ServiceTrade; its name is the table's name, [accounts.NAME]."""
+
+    username: str
+    password: Secret
+    hook_secret: Secret
+    """The secret part of the webhook URL; during a rotation two, separated by white space."""
+
+    def __post_init__(self) -> None:
+        count = len(self.hook_secret.reveal().split())
+        if count not in (1, 2):
+            raise ValueError(f"hook_secret holds one secret, or two during a rotation; found {count}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What the processes write to stdout."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSettings:
+    """The embedded broker (`tradewind broker`); a deployment with a Kafka of its own leaves it out."""
+
+    data_dir: Path = Path(".tradewind/kafka")
+    port: int = 9092
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration."""
+
+    kafka: KafkaSettings
+    store: StoreSettings
+    accounts: Mapping[str, AccountSettings]
+    servicetrade: ServiceTradeSettings = field(default_factory=ServiceTradeSettings)
+    pipeline: PipelineTimes = field(default_factory=PipelineTimes)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+    processors: ProcessorsSettings = field(default_factory=ProcessorsSettings)
+    sinks: SinksSettings = field(default_factory=SinksSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
+
+    def __post_init__(self) -> None:
+        if not self.accounts:
+            raise ValueError("accounts: at least one [accounts.NAME] table is needed")
+        for name in self.accounts:
+            if not ACCOUNT_NAME.fullmatch(name):
+                raise ValueError(
+                    f"accounts.{name}: a name is made of a-z, 0-9, - and _, and starts with a letter or digit"
+                )
+        retention_ms = self.kafka.retention_days * 86_400_000
+        if retention_ms < 2 * self.pipeline.restore_ms:
+            raise ValueError("kafka.retention_days must be at least twice pipeline memory + max_ceiling + horizon")
+
+
+def read_settings(path: Path) -> Settings:
+    """Read and validate the configuration.
+
+    Raises:
+        SettingsError: names the file, the line and the key.
+    """
+    return read_toml(path, Settings)
