@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,7 @@ from typing import Literal
 
 from runtime.toml_reader import Secret, read_toml
 from schemas.pipeline import PipelineTimes
-from schemas.topics import BODY_LIMIT_BYTES
-
-ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+from schemas.topics import ACCOUNT_NAME, BODY_LIMIT_BYTES
 
 
 def _positive(**values: float) -> None:

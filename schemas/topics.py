@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +13,8 @@ MAX_RECORD_BYTES = 4 * BODY_LIMIT_BYTES
 PARTITIONS = 12
 """For the life of the topics: an account's order rests on its partition never changing."""
 
-FOR_EVER_MS = -1
+ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+"""What an account may be called: the name is a record key, a part of URLs and a metric label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,255 @@
+"""Pure: the deterministic state machine that turns one partition's log, in offset order, into changes.
+
+Its state is a function of the log from the first record whose timestamp is at least A - (memory + max_ceiling +
+horizon), where A is the timestamp of the last record consumed. So there is nothing to save: read that stretch again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from processors.duplicates import RememberedMessages
+from processors.notification import Notification, Unreadable, Webhook, parse
+from processors.rules import BUILTIN, AccountRules, read_rules
+from processors.window import Opening, Origin, Window
+from schemas.change import ClosedBy, EntityChange
+from schemas.deadletter import DeadLetter
+from schemas.encoding import decode
+from schemas.pipeline import PipelineTimes
+from schemas.record import Record, header
+from schemas.rules import RulesInForce
+from schemas.topics import ACCOUNT_NAME, CONTROL_HEADER, CONTROL_RULES, CONTROL_TICK, ELEMENTS_HEADER
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What went in and where it is: notifications = merged + duplicates + filtered + quarantined + still open."""
+
+    webhooks: int = 0
+    notifications: int = 0
+    merged: int = 0
+    duplicates: int = 0
+    filtered: int = 0
+    quarantined: int = 0
+
+    def imbalance(self, still_open: int) -> int:
+        """Notifications that are nowhere; anything but 0 is a fault of the core."""
+        known = self.merged + self.duplicates + self.filtered + self.quarantined + still_open
+        return self.notifications - known
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a stretch of the log amounts to, in order."""
+
+    changes: list[EntityChange] = field(default_factory=list)
+    dead_letters: list[tuple[Record, DeadLetter]] = field(default_factory=list)
+    rules: list[RulesInForce] = field(default_factory=list)
+
+
+class Consolidator:
+    """One partition's state: its time, its open windows, what it remembers, and the rules in force.
+
+    Args:
+        origin: the partition.
+        times: horizon, memory and largest ceiling.
+        rules: per account, the rules in force where reading begins; accounts not named have the built-in ones.
+    """
+
+    def __init__(self, origin: Origin, times: PipelineTimes, rules: Mapping[str, AccountRules] | None = None) -> None:
+        self.ledger = Ledger()
+        self.position: int | None = None
+        """Offset after the last record consumed."""
+        self.now_ms: int | None = None
+        self._origin = origin
+        self._memory_ms = times.memory_ms
+        self._max_ceiling_ms = times.max_ceiling_ms
+        self._rules = dict(rules or {})
+        self._remembered = RememberedMessages(times.horizon_ms)
+        self._windows: dict[str, Window] = {}
+        # One entry per open window; its due time may be out of date, but is never later than the true one.
+        self._agenda: list[tuple[int, str]] = []
+
+    @property
+    def open_windows(self) -> int:
+        """How many windows are open."""
+        return len(self._windows)
+
+    @property
+    def open_notifications(self) -> int:
+        """How many notifications the open windows hold."""
+        return sum(window.count for window in self._windows.values())
+
+    @property
+    def remembered_messages(self) -> int:
+        """How many messages are held against repeats."""
+        return len(self._remembered)
+
+    def next_due_ms(self) -> int | None:
+        """When the next window is due, by the log's time, or None if none is open."""
+        agenda, windows = self._agenda, self._windows
+        while agenda:
+            due_ms, key = agenda[0]
+            window = windows.get(key)
+            if window is not None and window.due_ms == due_ms:
+                return due_ms
+            # A window closed out of turn leaves its entry behind; one that grew has a later due time by now.
+            if window is None:
+                heapq.heappop(agenda)
+            else:
+                heapq.heapreplace(agenda, (window.due_ms, key))
+        return None
+
+    def feed(self, records: Iterable[Record]) -> Outcome:
+        """Consume records in offset order.
+
+        Returns:
+            The windows closed, the records quarantined and the rules that took effect by them.
+        """
+        outcome = Outcome()
+        for record in records:
+            self._move_time(record.timestamp, outcome)
+            control = header(record, CONTROL_HEADER) if record.headers else None
+            if control is None:
+                self._webhook(record, outcome)
+            elif control == CONTROL_RULES:
+                self._apply_rules(record, outcome)
+            elif control != CONTROL_TICK:
+                self._quarantine(record, [Unreadable(None, "unknown-control", repr(control))], outcome)
+            self.position = record.offset + 1
+        return outcome
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def _move_time(self, timestamp: int, outcome: Outcome) -> None:
+        if self.now_ms is not None and timestamp < self.now_ms - self._max_ceiling_ms:
+            # The broker's clock was set back: what was open or remembered cannot be compared with what comes.
+            self._close_all(list(self._windows.values()), "clock", outcome)
+            self._remembered.forget()
+            self._agenda.clear()
+            self.now_ms = timestamp
+        elif self.now_ms is None or timestamp > self.now_ms:
+            self.now_ms = timestamp
+            self._close_due(timestamp, outcome)
+
+    def _close_due(self, now_ms: int, outcome: Outcome) -> None:
+        while (due_ms := self.next_due_ms()) is not None and due_ms < now_ms:
+            _, key = heapq.heappop(self._agenda)
+            self._close(self._windows[key], None, outcome)
+
+    def _close_all(self, windows: list[Window], closed_by: ClosedBy, outcome: Outcome) -> None:
+        for window in sorted(windows, key=lambda window: (window.due_ms, window.key)):
+            self._close(window, closed_by, outcome)
+
+    def _close(self, window: Window, closed_by: ClosedBy | None, outcome: Outcome) -> None:
+        del self._windows[window.key]
+        self.ledger.merged += window.count
+        outcome.changes.append(window.close(self._origin, closed_by))
+
+    # -- webhooks --------------------------------------------------------------------------------------------------
+
+    def _webhook(self, record: Record, outcome: Outcome) -> None:
+        ledger = self.ledger
+        ledger.webhooks += 1
+        account, webhook = _read(record)
+        ledger.notifications += len(webhook.notifications) + len(webhook.unreadable)
+        if webhook.unreadable:
+            ledger.quarantined += len(webhook.unreadable)
+            self._quarantine(record, webhook.unreadable, outcome)
+        if not webhook.notifications:
+            return
+        now_ms = self._now()
+        indices = [notification.index for notification in webhook.notifications]
+        repeated = self._remembered.see(f"{account}/{webhook.message_id}", indices, now_ms)
+        rules = self._rules.get(account, BUILTIN)
+        for notification in webhook.notifications:
+            if notification.index in repeated:
+                ledger.duplicates += 1
+            elif not rules.of(notification.entity_type).keeps(notification):
+                ledger.filtered += 1
+            else:
+                self._merge(account, notification, webhook.message_id, rules, record)
+
+    def _merge(
+        self, account: str, notification: Notification, message_id: str, rules: AccountRules, record: Record
+    ) -> None:
+        key = f"{account}/{notification.entity_type}/{notification.entity_id}"
+        now_ms = self._now()
+        window = self._windows.get(key)
+        # Due windows were closed when time moved, so a window that is still here is one to join.
+        if window is None:
+            opening = Opening(record.offset, notification.index, record.timestamp, now_ms, rules.version)
+            rule = rules.of(notification.entity_type)
+            window = Window(key, account, notification, opening, rule=rule, memory_ms=self._memory_ms)
+            window.add(notification, offset=record.offset, message_id=message_id, now_ms=now_ms)
+            self._windows[key] = window
+            heapq.heappush(self._agenda, (window.due_ms, key))
+        else:
+            window.add(notification, offset=record.offset, message_id=message_id, now_ms=now_ms)
+
+    def _now(self) -> int:
+        assert self.now_ms is not None, "time moves before a record is looked at"  # noqa: S101
+        return self.now_ms
+
+    def _quarantine(self, record: Record, faults: list[Unreadable], outcome: Outcome) -> None:
+        first = faults[0]
+        more = f" (and {len(faults) - 1} more elements)" if len(faults) > 1 else ""
+        letter = DeadLetter(
+            topic=self._origin.topic,
+            partition=self._origin.partition,
+            offset=record.offset,
+            stage="processors",
+            error=first.error,
+            message=first.message + more,
+            attempts=1,
+            # The log's time, not a clock's: whoever reads the log again writes the same bytes.
+            first_failure_ms=record.timestamp,
+            last_failure_ms=record.timestamp,
+            elements=",".join(str(fault.index) for fault in faults if fault.index is not None),
+        )
+        outcome.dead_letters.append((record, letter))
+
+    # -- rules -----------------------------------------------------------------------------------------------------
+
+    def _apply_rules(self, record: Record, outcome: Outcome) -> None:
+        try:
+            account = _account(record)
+            resolved = decode(record.value or b"")
+            rules = read_rules(resolved, max_ceiling_ms=self._max_ceiling_ms)
+        except ValueError as error:
+            # The old version stays in force; the record is kept where people look for what went wrong.
+            self._quarantine(record, [Unreadable(None, "bad-rules", str(error))], outcome)
+            return
+        mine = [window for window in self._windows.values() if window.account == account]
+        self._close_all(mine, "rules", outcome)
+        self._rules[account] = rules
+        outcome.rules.append(
+            RulesInForce(
+                account=account,
+                version=rules.version,
+                topic=self._origin.topic,
+                partition=self._origin.partition,
+                offset=record.offset,
+                rules=resolved,
+            )
+        )
+
+
+def _account(record: Record) -> str:
+    account = (record.key or b"").decode()
+    if not ACCOUNT_NAME.fullmatch(account):
+        raise ValueError(f"the key {account[:80]!r} is no account name")
+    return account
+
+
+def _read(record: Record) -> tuple[str, Webhook]:
+    """The account and what can be read of the body; a record without a proper key is unreadable as a whole."""
+    try:
+        account = _account(record)
+        named = header(record, ELEMENTS_HEADER) if record.headers else None
+        only = None if named is None else {int(index) for index in named.decode().split(",")}
+    except ValueError as error:
+        return "", Webhook("", unreadable=[Unreadable(None, "bad-record", str(error))])
+    return account, parse(record.value or b"", appended_ms=record.timestamp, only=only)
