@@ -116,13 +116,13 @@ class _Reader:
                     text = path.read_text(encoding="utf-8")
                 except OSError as error:
                     self.fail(at, f"secret file {path} cannot be read: {error.strerror}", error)
-                return Secret(text.strip())
             case {"env": str(name), **rest} if not rest:
                 if name not in os.environ:
                     self.fail(at, f"environment variable {name} is not set")
-                return Secret(os.environ[name].strip())
+                text = os.environ[name]
             case _:
                 self.fail(at, 'a secret is named as { file = "path" } or { env = "NAME" }, never written here')
+        return Secret(text.strip())
 
     def _expect(self, kind: type, value: Any, at: KeyPath) -> Any:
         # bool is an int to Python, not to a person who wrote `port = true`.

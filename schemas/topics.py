@@ -13,6 +13,9 @@ MAX_RECORD_BYTES = 4 * BODY_LIMIT_BYTES
 PARTITIONS = 12
 """For the life of the topics: an account's order rests on its partition never changing."""
 
+FOR_EVER_MS = -1
+"""How Kafka spells a retention without end."""
+
 ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """What an account may be called: the name is a record key, a part of URLs and a metric label."""
 

@@ -1,0 +1,61 @@
+"""Wires the processors' process: producer, reader, engine, Faust worker, ops server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from processors.engine import Engine
+from processors.faust_batches import Worker
+from runtime.broker_watch import watching_broker
+from runtime.kafka import LogReader, Partition, Producer
+from runtime.ops import ops_server
+from runtime.settings import Settings
+from schemas.record import Record
+from schemas.topics import WEBHOOKS
+
+
+async def run(
+    settings: Settings, *, instance: str, ops_host: str, ops_port: int, accept_loss: bool, stop: asyncio.Event
+) -> None:
+    """Consolidate until `stop` is set; a batch in progress is finished first.
+
+    Raises:
+        ExceptionGroup: what crashed the worker.
+    """
+    kafka = settings.kafka
+    async with (
+        Producer.open(kafka, client_id=instance) as producer,
+        LogReader.open(kafka, client_id=f"{instance}-restore") as reader,
+        watching_broker(kafka) as watch,
+    ):
+        engine = Engine(
+            kafka,
+            settings.pipeline,
+            group=settings.processors.group,
+            producer=producer,
+            reader=reader,
+            accept_loss=accept_loss,
+        )
+
+        async def on_batch(partition: Partition, records: Sequence[Record]) -> None:
+            await engine.on_batch(partition, records, worker.commit)
+
+        worker = Worker(
+            kafka,
+            settings.processors,
+            topic=kafka.topic_prefix + WEBHOOKS.name,
+            instance=instance,
+            on_batch=on_batch,
+            on_assigned=engine.on_assigned,
+            on_revoked=engine.on_revoked,
+        )
+        async with (
+            ops_server(ops_host, ops_port, lambda: {**engine.ready(), **watch.ready()}),
+            asyncio.TaskGroup() as tasks,
+        ):
+            consolidating = tasks.create_task(engine.run())
+            tasks.create_task(worker.run())
+            await stop.wait()
+            await worker.stop()
+            consolidating.cancel()

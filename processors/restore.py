@@ -1,0 +1,131 @@
+"""Rebuilds a partition's state by reading the end of its log again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from processors.consolidator import Consolidator
+from processors.rules import AccountRules, read_rules
+from processors.window import Origin
+from runtime.kafka import LogReader, Partition
+from schemas.errors import LogGapError
+from schemas.pipeline import PipelineTimes
+from schemas.record import LogRecord
+from schemas.rules import RulesInForce, decode_rules_in_force
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A partition's state at its committed offset."""
+
+    consolidator: Consolidator
+    position: int
+    """Offset of the next record to consume."""
+    last_append_ms: int | None
+    """Append time of the last record before it, or None if there is none."""
+    records: int
+    """How many records were read again."""
+    seconds: float
+
+
+async def read_rules_history(reader: LogReader, topic: str) -> list[RulesInForce]:
+    """Every record of the rules topic."""
+    history: list[RulesInForce] = []
+    for partition in await reader.partitions(topic):
+        start, stop = await reader.beginning(partition), await reader.end(partition)
+        async for batch in reader.read(partition, start, stop):
+            history += [decode_rules_in_force(record.value) for record in batch if record.value is not None]
+    return history
+
+
+def rules_at(
+    history: Iterable[RulesInForce], partition: Partition, offset: int, *, max_ceiling_ms: int
+) -> dict[str, AccountRules]:
+    """Per account, the rules of the highest position before `offset` in the partition."""
+    latest: dict[str, RulesInForce] = {}
+    for entry in history:
+        if (entry.topic, entry.partition) != (partition.topic, partition.number) or entry.offset >= offset:
+            continue
+        if entry.account not in latest or entry.offset > latest[entry.account].offset:
+            latest[entry.account] = entry
+    return {account: read_rules(entry.rules, max_ceiling_ms=max_ceiling_ms) for account, entry in latest.items()}
+
+
+async def restore(
+    reader: LogReader,
+    partition: Partition,
+    committed: int | None,
+    *,
+    epoch: int,
+    times: PipelineTimes,
+    history: Sequence[RulesInForce],
+    accept_loss: bool = False,
+) -> Restored:
+    """The state at `committed`, from the stretch of the log that it depends on.
+
+    Args:
+        reader: not used by anyone else meanwhile.
+        partition: of the raw log.
+        committed: the group's committed offset; None if there is none: then reading starts with the log.
+        epoch: the operator's log epoch.
+        times: settings of the pipeline.
+        history: all records of tradewind.rules.
+        accept_loss: go on from what is left where retention removed records that are needed.
+
+    Raises:
+        LogGapError: retention removed records that were not processed, or part of the stretch.
+    """
+    began = time.monotonic()
+    beginning = await reader.beginning(partition)
+    position = beginning if committed is None else committed
+    start = position
+    last_append_ms = None
+    if committed is not None:
+        if committed < beginning and not accept_loss:
+            raise LogGapError(
+                f"{partition.topic}[{partition.number}] begins at {beginning}, but only what is before {committed} was "
+                f"processed: {beginning - committed} records are lost to retention; --accept-loss goes on without them"
+            )
+        position = max(committed, beginning)
+        last_append_ms = await _last_append_before(reader, partition, beginning, position)
+        if last_append_ms is not None:
+            bound = last_append_ms - times.restore_ms
+            start = min(position, await reader.first_at_or_after(partition, bound))
+        if beginning > 0 and start == beginning and not accept_loss:
+            raise LogGapError(
+                f"{partition.topic}[{partition.number}] begins at {beginning}: retention removed records that the "
+                f"state at {position} may depend on; --accept-loss goes on from what is left"
+            )
+    rules = rules_at(history, partition, start, max_ceiling_ms=times.max_ceiling_ms)
+    consolidator = Consolidator(Origin(partition.topic, partition.number, epoch), times, rules)
+    records = 0
+    if start < position:
+        async for batch in reader.read(partition, start, position):
+            # What comes out was sent before the offset was committed.
+            consolidator.feed(batch)
+            records += len(batch)
+    return Restored(
+        consolidator=consolidator,
+        position=position,
+        last_append_ms=last_append_ms,
+        records=records,
+        seconds=time.monotonic() - began,
+    )
+
+
+async def _last_append_before(reader: LogReader, partition: Partition, beginning: int, position: int) -> int | None:
+    """Append time of the last record before `position`; looks back further where offsets have gaps."""
+    reach = 1
+    while position > beginning:
+        start = max(beginning, position - reach)
+        last: LogRecord | None = None
+        async for batch in reader.read(partition, start, position):
+            last = batch[-1]
+        if last is not None:
+            return last.timestamp
+        if start == beginning:
+            return None
+        reach *= 16
+    return None

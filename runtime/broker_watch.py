@@ -1,0 +1,52 @@
+"""Knows whether the Kafka brokers can be reached, by asking them every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from runtime.kafka import KafkaError
+from runtime.settings import KafkaSettings
+from runtime.topics import open_admin
+
+INTERVAL_S = 2.0
+TIMEOUT_S = 3.0
+
+
+class BrokerWatch:
+    """The answer to the last question."""
+
+    def __init__(self) -> None:
+        self.reachable = True
+
+    def ready(self) -> Mapping[str, bool]:
+        """Condition for /readyz."""
+        return {"broker": self.reachable}
+
+
+@asynccontextmanager
+async def watching_broker(settings: KafkaSettings) -> AsyncIterator[BrokerWatch]:
+    """Keep asking for as long as the block lasts.
+
+    Raises:
+        KafkaError: the brokers cannot be reached at the beginning.
+    """
+    watch = BrokerWatch()
+    async with open_admin(settings) as admin:
+
+        async def ask() -> None:
+            while True:
+                try:
+                    async with asyncio.timeout(TIMEOUT_S):
+                        await admin.describe_cluster()
+                    watch.reachable = True
+                except (KafkaError, TimeoutError, OSError):
+                    watch.reachable = False
+                await asyncio.sleep(INTERVAL_S)
+
+        asking = asyncio.create_task(ask(), name="broker-watch")
+        try:
+            yield watch
+        finally:
+            asking.cancel()

@@ -1,0 +1,74 @@
+"""JSON logs on stdout, one object a line, and the one list of the events that the product logs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from schemas.encoding import encode
+
+Event = Literal[
+    "process.started",  # once per process; often: it keeps dying, look for process.crashed
+    "process.stopping",  # SIGTERM or SIGINT was received; the process drains
+    "process.stopped",
+    "process.crashed",  # with the traceback; the supervisor restarts it
+    "ingest.refused",  # a webhook was answered 503 because Kafka did not acknowledge in time; ServiceTrade retries
+    "ingest.too_large",  # a body above the limit was answered 413 and is lost: raise ingest.body_limit_bytes
+    "processors.restored",  # a partition's state was rebuilt from the log
+    "processors.revoked",  # partitions went to another worker
+    "processors.commit_refused",  # the group moved on while a batch was worked on; another worker repeats it
+    "processors.quarantined",  # a webhook, or elements of it, could not be read and went to the dead letters
+    "processors.rules_applied",  # an account's rules changed from this position on
+    "sink.retry",  # a delivery failed and will be tried again
+    "sink.rejected",  # a delivery can never succeed and went to the dead letters
+    "session.login",  # a new ServiceTrade session was made; often: something kills sessions
+    "session.refused",  # ServiceTrade refused the credentials: the account stands still until they change
+]
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "data", "stack"}
+
+
+class JsonFormatter(logging.Formatter):
+    """Renders a record as one JSON object: time, level, logger, event, and the event's own fields."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        entry |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        if record.exc_info and record.exc_info[1]:
+            entry["error"] = repr(record.exc_info[1])
+            entry["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        return encode({name: _plain(value) for name, value in entry.items()}).decode()
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def set_up_logs(process: str, level: str) -> None:
+    """Send every logger of this process to stdout as JSON."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter(process))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # These tell each connection attempt and each request at info level; their warnings matter.
+    for name in ("aiokafka", "faust", "mode", "httpx", "httpcore", "uvicorn", "kafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+
+def log_event(logger: logging.Logger, event: Event, *, level: int = logging.INFO, **fields: Any) -> None:
+    """Log one of the product's events with its fields."""
+    logger.log(level, event, extra=fields)

@@ -1,0 +1,100 @@
+"""Every metric that the product exports: name, labels and what a rise of it means.
+
+Labels are accounts, sinks, types and outcomes; never an entity's id.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry()
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def render() -> bytes:
+    """All metrics of this process in Prometheus' text format."""
+    return generate_latest(REGISTRY)
+
+
+# -- ingest --------------------------------------------------------------------------------------------------------
+WEBHOOKS_RECEIVED = Counter(
+    "tradewind_webhooks_received_total",
+    "Requests on a valid URL by outcome: stored, unavailable (503, ServiceTrade retries), too_large (413, lost)",
+    ["account", "outcome"],
+    registry=REGISTRY,
+)
+UNKNOWN_URL = Counter(
+    "tradewind_webhooks_unknown_url_total",
+    "Requests on a wrong URL (404). A rise: somebody guesses, or a hook points to an old secret",
+    registry=REGISTRY,
+)
+ACK_SECONDS = Histogram(
+    "tradewind_webhook_ack_seconds",
+    "From the request to its durable append. A rise: the broker is slow; above 4.5 s requests are refused",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 4.5),
+    registry=REGISTRY,
+)
+
+# -- processors ----------------------------------------------------------------------------------------------------
+NOTIFICATIONS = Counter(
+    "tradewind_notifications_total",
+    "Notifications by what became of them: merged, duplicate, filtered, quarantined",
+    ["outcome"],
+    registry=REGISTRY,
+)
+CHANGES = Counter(
+    "tradewind_changes_total", "Changes emitted. Notifications merged per change is the saving", registry=REGISTRY
+)
+OPEN_WINDOWS = Gauge(
+    "tradewind_open_windows", "Windows waiting for silence. A steady rise: ticks do not get through", registry=REGISTRY
+)
+LEDGER_IMBALANCE = Gauge(
+    "tradewind_ledger_imbalance", "Notifications that are nowhere. Anything but 0 is a fault", registry=REGISTRY
+)
+FIRING_DELAY_SECONDS = Histogram(
+    "tradewind_firing_delay_seconds",
+    "From a window's due time to its change's acknowledgement, when it closed by itself. A rise: the worker is behind",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+    registry=REGISTRY,
+)
+RESTORE_SECONDS = Histogram(
+    "tradewind_restore_seconds",
+    "Time to rebuild one partition's state from the log",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    registry=REGISTRY,
+)
+RESTORED_RECORDS = Counter("tradewind_restored_records_total", "Records read again to rebuild state", registry=REGISTRY)
+TICKS = Counter("tradewind_ticks_total", "Ticks appended to move a silent partition's time", registry=REGISTRY)
+
+# -- sinks and ServiceTrade ----------------------------------------------------------------------------------------
+DELIVERIES = Counter(
+    "tradewind_deliveries_total",
+    "Changes by outcome at a sink: delivered, skipped, dead-lettered. Dead letters need a person",
+    ["sink", "outcome"],
+    registry=REGISTRY,
+)
+DELIVERY_RETRIES = Counter(
+    "tradewind_delivery_retries_total",
+    "Deliveries that failed and were tried again. A rise: the sink's other side is in trouble",
+    ["sink"],
+    registry=REGISTRY,
+)
+DELIVERY_LATENCY_SECONDS = Histogram(
+    "tradewind_delivery_latency_seconds",
+    "From a change's append to its outcome at the sink",
+    ["sink"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+    registry=REGISTRY,
+)
+API_REQUESTS = Counter(
+    "tradewind_servicetrade_requests_total",
+    "Requests to ServiceTrade by account, kind of request and status (0: no answer)",
+    ["account", "kind", "status"],
+    registry=REGISTRY,
+)
+LOGINS = Counter(
+    "tradewind_servicetrade_logins_total",
+    "Logins by outcome. More than a few a day: something kills the shared session",
+    ["account", "outcome"],
+    registry=REGISTRY,
+)

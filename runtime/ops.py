@@ -1,0 +1,68 @@
+"""The operator's HTTP server that every process has: /livez, /readyz and /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from runtime.metrics import CONTENT_TYPE, render
+
+Readiness = Callable[[], Mapping[str, bool]]
+"""Named conditions; the process is ready if all hold."""
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the process's main decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+@asynccontextmanager
+async def serving(config: uvicorn.Config) -> AsyncIterator[int]:
+    """Serve HTTP for as long as the block lasts; yields the port, which the system chose if 0 was asked for.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    server = QuietServer(config)
+    # Bound here, so that a taken port is an exception of ours and not uvicorn's sys.exit(1).
+    sock = socket.create_server((config.host, config.port), backlog=config.backlog)
+    task = asyncio.create_task(server.serve(sockets=[sock]), name=f"http:{config.port}")
+    try:
+        yield int(sock.getsockname()[1])
+    finally:
+        server.should_exit = True
+        await task
+        sock.close()
+
+
+@asynccontextmanager
+async def ops_server(host: str, port: int, ready: Readiness) -> AsyncIterator[int]:
+    """Serve /livez (200 while the event loop turns), /readyz (200 or 503 with the conditions) and /metrics."""
+
+    async def livez(_: Request) -> Response:
+        return JSONResponse({"alive": True})
+
+    async def readyz(_: Request) -> Response:
+        conditions = dict(ready())
+        return JSONResponse(conditions, status_code=200 if all(conditions.values()) else 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(render(), media_type=CONTENT_TYPE)
+
+    app = Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)])
+    config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="off")
+    async with serving(config) as bound:
+        yield bound

@@ -1,0 +1,54 @@
+"""Runs one process of the product: logs, signals, drain with a deadline, and the one broad except at the top."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from runtime.logs import log_event, set_up_logs
+
+DRAIN_S = 15.0
+"""How long a process may take to finish what it holds after SIGTERM; below any supervisor's patience."""
+
+_log = logging.getLogger(__name__)
+
+
+def run_process(name: str, log_level: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    """Run `main` until it returns or SIGTERM or SIGINT sets the event that it is given.
+
+    Returns:
+        The exit code: 0 after a clean stop; 1 after a crash, or a drain that took too long.
+    """
+    set_up_logs(name, log_level)
+    log_event(_log, "process.started")
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            drained = runner.run(_until_signalled(main))
+    except Exception:
+        _log.exception("process.crashed")
+        return 1
+    log_event(_log, "process.stopped", drained=drained)
+    return 0 if drained else 1
+
+
+async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> bool:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    working = asyncio.ensure_future(main(stop))
+    signalled = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    signalled.cancel()
+    if not working.done():
+        log_event(_log, "process.stopping", deadline_s=DRAIN_S)
+        await asyncio.wait({working}, timeout=DRAIN_S)
+    if not working.done():
+        working.cancel()
+        return False
+    await working
+    return True
