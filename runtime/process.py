@@ -28,7 +28,7 @@ def run_process(name: str, log_level: str, main: Callable[[asyncio.Event], Await
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             drained = runner.run(_until_signalled(main))
-    except Exception:
+    except Exception:  # noqa: BLE001 (the one place that may: it says what happened and ends the process)
         _log.exception("process.crashed")
         return 1
     log_event(_log, "process.stopped", drained=drained)

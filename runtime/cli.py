@@ -1,0 +1,178 @@
+"""The `tradewind` command: reads the configuration and starts what was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+from cryptography.fernet import Fernet
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from runtime.kafka import KafkaError
+from runtime.process import run_process
+from runtime.settings import Settings, read_settings
+from schemas.errors import TradewindError
+
+app = App(
+    name="tradewind",
+    help="Event-stream pipeline for ServiceTrade: no webhook lost, one actionable change per entity.",
+    version_flags=["--version"],
+)
+sink_app = App(name="sink", help="Run a sink: a worker that acts on every change.")
+rules_app = App(name="rules", help="Filters and waiting times per account.")
+app.command(sink_app)
+app.command(rules_app)
+
+Config = Annotated[Path, Parameter(name=["--config", "-c"], help="The configuration file.", env_var="TRADEWIND_CONFIG")]
+OpsPort = Annotated[int | None, Parameter(help="Port of /livez, /readyz and /metrics, instead of the configured one.")]
+OpsHost = Annotated[str, Parameter(help="Address of /livez, /readyz and /metrics.")]
+Instance = Annotated[
+    str | None,
+    Parameter(help="Name of this worker, the same after a restart (default: the host's name)."),
+]
+
+DEFAULT_CONFIG = Path("tradewind.toml")
+LOOPBACK = "127.0.0.1"
+OK, FAILED, MISCONFIGURED = 0, 1, 2
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def main() -> None:
+    """Entry point: every expected failure is one sentence on stderr and an exit code."""
+    try:
+        sys.exit(app())
+    except TradewindError as error:
+        _err.print(f"[bold red]tradewind:[/] {error}", highlight=False)
+        sys.exit(MISCONFIGURED)
+    except KafkaError as error:
+        _err.print(f"[bold red]tradewind:[/] Kafka: {error}", highlight=False)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.command
+def ingest(*, config: Config = DEFAULT_CONFIG, ops_port: OpsPort = None, ops_host: OpsHost = LOOPBACK) -> int:
+    """Receive webhooks and append them to servicetrade.webhooks."""
+    from ingest.main import run
+
+    settings = read_settings(config)
+    port = settings.ingest.ops_port if ops_port is None else ops_port
+    return _worker(settings, "ingest", lambda stop: run(settings, ops_host=ops_host, ops_port=port, stop=stop))
+
+
+@app.command
+def processors(
+    *,
+    config: Config = DEFAULT_CONFIG,
+    instance: Instance = None,
+    ops_port: OpsPort = None,
+    ops_host: OpsHost = LOOPBACK,
+    accept_loss: Annotated[
+        bool, Parameter(help="Go on although retention removed webhooks before they were processed.")
+    ] = False,
+) -> int:
+    """Turn webhooks into changes."""
+    from processors.main import run
+
+    settings = read_settings(config)
+    port = settings.processors.ops_port if ops_port is None else ops_port
+    name = instance or f"processors-{socket.gethostname()}"
+    return _worker(
+        settings,
+        name,
+        lambda stop: run(settings, instance=name, ops_host=ops_host, ops_port=port, accept_loss=accept_loss, stop=stop),
+    )
+
+
+@sink_app.command
+def mirror(
+    *,
+    config: Config = DEFAULT_CONFIG,
+    instance: Instance = None,
+    ops_port: OpsPort = None,
+    ops_host: OpsHost = LOOPBACK,
+) -> int:
+    """Keep a copy of every changed entity in the SQL store."""
+    from sinks.main import run_mirror
+
+    settings = read_settings(config)
+    port = settings.sinks.mirror.ops_port if ops_port is None else ops_port
+    name = instance or f"mirror-{socket.gethostname()}"
+    return _worker(
+        settings,
+        name,
+        lambda stop: run_mirror(settings, instance=name, ops_host=ops_host, ops_port=port, stop=stop),
+    )
+
+
+def _worker(settings: Settings, name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    return run_process(name, settings.log.level, main)
+
+
+@app.command
+def topics(*, config: Config = DEFAULT_CONFIG) -> int:
+    """Create the Kafka topics; existing ones are compared and left alone."""
+    from runtime.topics import ensure_topics
+
+    report = asyncio.run(ensure_topics(read_settings(config).kafka))
+    for name in report.created:
+        _out.print(f"created  {name}", highlight=False)
+    for name in report.present:
+        _out.print(f"present  {name}", highlight=False)
+    for sentence in report.wrong:
+        _err.print(f"[bold red]wrong[/]    {sentence}", highlight=False)
+    return FAILED if report.wrong else OK
+
+
+@app.command
+def broker(*, config: Config = DEFAULT_CONFIG) -> None:
+    """Run the embedded Apache Kafka broker in the foreground."""
+    from runtime.broker import exec_broker, prepare
+
+    settings = read_settings(config).broker
+    exec_broker(prepare(settings.data_dir, port=settings.port, report=lambda line: _err.print(line, highlight=False)))
+
+
+@rules_app.command
+def apply(file: Path, /, *, config: Config = DEFAULT_CONFIG) -> int:
+    """Put the rules in FILE in force for every account, from now on and without a restart."""
+    from processors.rules_apply import apply_rules
+    from processors.rules_file import read_rules_file
+
+    settings = read_settings(config)
+    resolved = read_rules_file(file, settings.accounts, max_ceiling_ms=settings.pipeline.max_ceiling_ms)
+    for entry in asyncio.run(apply_rules(settings.kafka, resolved)):
+        where = f"{entry.position.partition.topic}[{entry.position.partition.number}] offset {entry.position.offset}"
+        _out.print(f"{entry.account}: rules {entry.version} from {where}", highlight=False)
+    return OK
+
+
+@app.command
+def key() -> None:
+    """Print a new key for store.key; keep it in a file that only the pipeline can read."""
+    _out.print(Fernet.generate_key().decode(), highlight=False)
+
+
+@app.command
+def demo(
+    *,
+    keep: Annotated[bool, Parameter(help="Leave everything running until Ctrl-C.", negative="")] = False,
+    folder: Annotated[Path, Parameter(help="Where the demo keeps its data and logs.")] = Path(".tradewind/demo"),
+    notifications: Annotated[int, Parameter(help="How many notifications the office day has at least.")] = 2000,
+    duration_s: Annotated[float, Parameter(help="How long the office day takes.")] = 40,
+) -> int:
+    """Run the whole pipeline on an embedded Kafka against a simulated ServiceTrade, and account for everything."""
+    from runtime.demo.main import run_demo
+
+    return asyncio.run(
+        run_demo(folder, keep=keep, notifications=notifications, duration_s=duration_s, environ=os.environ, out=_out)
+    )
