@@ -30,6 +30,10 @@ class BrokerError(TradewindError):
     """The embedded Kafka broker could not be resolved, formatted or started."""
 
 
+class SupervisorError(TradewindError):
+    """A supervised process is not known, or did not become ready in time."""
+
+
 class LogGapError(TradewindError):
     """The log starts after the place where reading must begin: retention removed unprocessed records."""
 
