@@ -7,6 +7,7 @@ fails when an upgrade changes what is relied on here.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -116,6 +117,8 @@ class Worker:
             topic_allow_declare=False,
             topic_disable_leader=True,
             store="memory://",
+            # Faust makes this folder even if nothing goes into it.
+            datadir=tempfile.gettempdir(),
             consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=instance,
             consumer_max_fetch_size=READ_BYTES,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,8 +45,8 @@ def load_or_create_state(data_dir: Path, *, port: int, controller_port: int) -> 
         raise BrokerError(
             f"{data_dir} was written by Kafka {old.kafka_version}, newer than {KAFKA_VERSION}: it cannot go back"
         )
-    broker = port or (old.port if old else 0) or _free_port()
-    controller = controller_port or (old.controller_port if old else 0) or _free_port(besides=broker)
+    broker = port or (old.port if old else 0) or free_port()
+    controller = controller_port or (old.controller_port if old else 0) or free_port({broker})
     state = BrokerState(port=broker, controller_port=controller, kafka_version=KAFKA_VERSION)
     if state != old:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -79,9 +80,14 @@ def port_is_free(port: int) -> bool:
         return True
 
 
-def _free_port(*, besides: int = 0) -> int:
+def free_port(besides: Container[int] = ()) -> int:
+    """A loopback port that nobody listens on and no outgoing connection is given.
+
+    Raises:
+        BrokerError: none is left.
+    """
     for port in random.sample(_PORTS, 200):
-        if port != besides and port_is_free(port):
+        if port not in besides and port_is_free(port):
             return port
     raise BrokerError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
 

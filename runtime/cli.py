@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -171,8 +170,10 @@ def demo(
     duration_s: Annotated[float, Parameter(help="How long the office day takes.")] = 40,
 ) -> int:
     """Run the whole pipeline on an embedded Kafka against a simulated ServiceTrade, and account for everything."""
-    from runtime.demo.main import run_demo
+    from demo.main import run_demo
 
-    return asyncio.run(
-        run_demo(folder, keep=keep, notifications=notifications, duration_s=duration_s, environ=os.environ, out=_out)
-    )
+    return asyncio.run(run_demo(folder, keep=keep, notifications=notifications, duration_s=duration_s, out=_out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The demo's side of the simulator's control plane."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+PAGE = 1000
+
+
+class Control:
+    """What the demo asks of the simulated ServiceTrade, past its API."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, base_url: str) -> AsyncIterator[Control]:
+        """Connect for as long as the block lasts."""
+        async with httpx.AsyncClient(base_url=f"{base_url}/_control", timeout=30, trust_env=False) as http:
+            yield cls(http)
+
+    async def start_day(self, *, notifications: int, duration_s: float) -> None:
+        """Begin the scripted office day."""
+        body = {"notifications": notifications, "duration_s": duration_s}
+        (await self._http.post("/day", json=body)).raise_for_status()
+
+    async def day(self) -> dict[str, Any]:
+        """How far the day is: sent, delivered, pending, refused_for_good, done."""
+        return await self._get("/day")
+
+    async def accounts(self) -> list[dict[str, Any]]:
+        """Counters of each account: logins, live_sessions, requests."""
+        found: list[dict[str, Any]] = (await self._get("/accounts"))["accounts"]
+        return found
+
+    async def journal(self, account: str) -> list[dict[str, Any]]:
+        """What the sender did with each message of the account."""
+        messages: list[dict[str, Any]] = []
+        while True:
+            page = (await self._get("/journal", account=account, offset=len(messages), limit=PAGE))["messages"]
+            messages += page
+            if len(page) < PAGE:
+                return messages
+
+    async def entities(self, account: str) -> dict[str, Any]:
+        """The account's present entities, and the names of those that ever changed."""
+        return await self._get("/entities", account=account)
+
+    async def _get(self, path: str, **query: str | int) -> dict[str, Any]:
+        response = await self._http.get(path, params=query)
+        response.raise_for_status()
+        answer: dict[str, Any] = response.json()
+        return answer

@@ -1,0 +1,130 @@
+"""The demo's folder: its accounts, secrets, ports and configuration file, made anew for every run."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+from runtime.broker_config import free_port
+from runtime.settings import Settings, read_settings
+from schemas.errors import SettingsError
+
+MARKER = ".tradewind-demo"
+RULES = Path(__file__).with_name("rules.toml")
+PROCESSORS = 2
+MIRROR = "mirror-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoAccount:
+    """A customer of the simulated ServiceTrade."""
+
+    name: str
+    username: str
+    password: str
+    user_id: int
+    hook_secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where everything is."""
+
+    folder: Path
+    config: Path
+    settings: Settings
+    accounts: tuple[DemoAccount, ...]
+    simulator_port: int
+    ops_ports: dict[str, int]
+
+    @property
+    def simulator_url(self) -> str:
+        """Base URL of the simulated ServiceTrade."""
+        return f"http://127.0.0.1:{self.simulator_port}"
+
+    def hook_url(self, account: DemoAccount) -> str:
+        """The webhook URL that the account's subscription points at."""
+        return f"http://127.0.0.1:{self.settings.ingest.port}/webhooks/{account.name}/{account.hook_secret}"
+
+
+def make_site(folder: Path) -> Site:
+    """Empty the folder and set the demo up in it.
+
+    Raises:
+        SettingsError: the folder holds something that no demo made.
+    """
+    folder = folder.absolute()
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise SettingsError(f"{folder} is not empty and was not made by the demo: choose another --folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "secrets").mkdir(parents=True)
+    (folder / MARKER).touch()
+    accounts = tuple(
+        DemoAccount(
+            name=name,
+            username=f"api@{name}.example",
+            password=secrets.token_urlsafe(12),
+            user_id=900_001 + number,
+            hook_secret=secrets.token_urlsafe(24),
+        )
+        for number, name in enumerate(("acme", "birch", "cedar"))
+    )
+    ports: list[int] = []
+    names = ["broker", "simulator", "ingest", "ingest-ops", MIRROR, *_processor_names()]
+    for _ in names:
+        ports.append(free_port(ports))
+    port = dict(zip(names, ports, strict=True))
+    for account in accounts:
+        _secret(folder, f"{account.name}-password", account.password)
+        _secret(folder, f"{account.name}-hook", account.hook_secret)
+    _secret(folder, "store-key", Fernet.generate_key().decode())
+    config = folder / "tradewind.toml"
+    config.write_text(_toml(folder, accounts, port))
+    return Site(
+        folder=folder,
+        config=config,
+        settings=read_settings(config),
+        accounts=accounts,
+        simulator_port=port["simulator"],
+        ops_ports={"ingest": port["ingest-ops"], **{name: port[name] for name in (MIRROR, *_processor_names())}},
+    )
+
+
+def _processor_names() -> list[str]:
+    return [f"processors-{number}" for number in range(1, PROCESSORS + 1)]
+
+
+def _secret(folder: Path, name: str, value: str) -> None:
+    path = folder / "secrets" / name
+    path.touch(mode=0o600)
+    path.write_text(value + "\n")
+
+
+def _toml(folder: Path, accounts: tuple[DemoAccount, ...], port: dict[str, int]) -> str:
+    lines = [
+        "# Written by the demo; a configuration for real use looks the same (see tradewind.example.toml).",
+        "[kafka]",
+        f'bootstrap_servers = "127.0.0.1:{port["broker"]}"',
+        "[broker]",
+        'data_dir = "kafka"',
+        f"port = {port['broker']}",
+        "[servicetrade]",
+        f'base_url = "http://127.0.0.1:{port["simulator"]}"',
+        "[store]",
+        f'url = "sqlite+aiosqlite:///{folder / "store.db"}"',
+        'key = { file = "secrets/store-key" }',
+        "[ingest]",
+        f"port = {port['ingest']}",
+    ]
+    for account in accounts:
+        lines += [
+            f"[accounts.{account.name}]",
+            f'username = "{account.username}"',
+            f'password = {{ file = "secrets/{account.name}-password" }}',
+            f'hook_secret = {{ file = "secrets/{account.name}-hook" }}',
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,148 @@
+"""What the simulator's tests share: a running simulator, a receiver of webhooks, waiting for a condition."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from servicetrade.simulator.accounts import AccountSettings
+from servicetrade.simulator.sender import SenderRules
+from servicetrade.simulator.server import SimulatorSettings, serve
+
+ACCOUNTS = (
+    AccountSettings(name="acme", username="acme-api", password="secret-a", user_id=1234),
+    AccountSettings(name="bolt", username="bolt-api", password="secret-b"),
+    AccountSettings(name="crew", username="crew-api", password="secret-c"),
+)
+PATIENT = SenderRules(timeout_s=5.0, intervals_s=(0.01, 0.02))
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, within_s: float = 20.0) -> None:
+    """Wait for the condition; fails the test when the deadline passes."""
+    deadline = time.monotonic() + within_s
+    while not await condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class Simulator:
+    """A running simulator as a client sees it."""
+
+    url: str
+    http: httpx.AsyncClient
+
+    async def login(self, account: str = "acme") -> dict[str, str]:
+        """The headers of a fresh session."""
+        body = {"username": f"{account}-api", "password": f"secret-{account[0]}"}
+        answer = await self.http.post("/api/auth", json=body)
+        assert answer.status_code == 200
+        self.http.cookies.clear()
+        return {"cookie": f"PHPSESSID={answer.json()['data']['authToken']}"}
+
+    async def control(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """GET, or POST with a body, on the control plane."""
+        if body is None:
+            answer = await self.http.get(f"/_control/{path}")
+        else:
+            answer = await self.http.post(f"/_control/{path}", json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    async def subscribe(self, hook_url: str, account: str = "acme", **fields: Any) -> dict[str, Any]:
+        """A webhook with changesets for everything, unless fields say otherwise."""
+        body = {"hookUrl": hook_url, "includeChangesets": True, "entityEvents": None, **fields}
+        answer = await self.http.post("/api/webhook", json=body, headers=await self.login(account))
+        assert answer.status_code == 200
+        made: dict[str, Any] = answer.json()["data"]
+        return made
+
+    async def journal(self, account: str = "acme") -> tuple[dict[str, int], list[dict[str, Any]]]:
+        """Totals and messages of the account."""
+        found = await self.control(f"journal?account={account}&limit=100000")
+        return found["totals"], found["messages"]
+
+    async def settled(self, account: str = "acme") -> list[dict[str, Any]]:
+        """The journal's messages, once there are some and none is pending."""
+
+        async def nothing_pending() -> bool:
+            totals, _ = await self.journal(account)
+            return totals["messages"] > 0 and totals["pending"] == 0
+
+        await until(nothing_pending)
+        return (await self.journal(account))[1]
+
+
+@contextlib.asynccontextmanager
+async def running(rules: SenderRules = PATIENT, *, seed: int = 1) -> AsyncIterator[Simulator]:
+    """A simulator on a free port, stopped at the end."""
+    stop = asyncio.Event()
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    settings = SimulatorSettings(accounts=ACCOUNTS, sender=rules, seed=seed)
+    server = asyncio.create_task(serve(settings, stop, on_listening=listening.set_result))
+    async with asyncio.timeout(20):
+        url = await listening
+    # Plain http: reading the certificates would cost each test more than all the rest.
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20, verify=False) as http:  # noqa: S501
+        yield Simulator(url, http)
+    stop.set()
+    await server
+
+
+@dataclass
+class Receiver:
+    """A receiver of webhooks: keeps every body and answers as it is told.
+
+    `answer` gets the number of the request (from 0) and returns a status, or None for no answer at all.
+    """
+
+    answer: Callable[[int], int | None] = lambda _number: 200
+    bodies: list[bytes] = field(default_factory=list)
+    content_types: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The bodies that are JSON."""
+        found = []
+        for body in self.bodies:
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(body))
+        return found
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lines = head.decode().split("\r\n")
+                headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
+                self.paths.append(lines[0].split(" ")[1])
+                self.content_types.append(headers["content-type"])
+                number = len(self.bodies)
+                self.bodies.append(await reader.readexactly(int(headers["content-length"])))
+                status = self.answer(number)
+                if status is not None:
+                    location = "location: /elsewhere\r\n" if status in range(300, 400) else ""
+                    writer.write(f"HTTP/1.1 {status} X\r\n{location}content-length: 0\r\n\r\n".encode())
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def receiving(answer: Callable[[int], int | None] = lambda _number: 200) -> AsyncIterator[Receiver]:
+    """A receiver on a free port, closed at the end."""
+    receiver = Receiver(answer=answer)
+    server = await asyncio.start_server(receiver.handle, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hooks"
+    try:
+        yield receiver
+    finally:
+        server.close()
