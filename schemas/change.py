@@ -9,6 +9,8 @@ from typing import Any, Literal
 from schemas.encoding import decode
 
 Action = Literal["created", "updated", "deleted"]
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999: RFC 3339 has no later time."""
 ClosedBy = Literal["quiet", "ceiling", "cut", "rules", "clock"]
 
 
@@ -82,7 +84,9 @@ class EntityChange:
 
 def cloud_event_headers(change: EntityChange) -> list[tuple[str, bytes]]:
     """Kafka headers of a change: CloudEvents 1.0, Kafka protocol binding, binary content mode."""
-    at = datetime.fromtimestamp(change.last_at, UTC).isoformat().replace("+00:00", "Z")
+    # A notification may carry any integer for a time; what is no date of ours gives way to the append time.
+    seconds = change.last_at if 0 <= change.last_at <= LAST_SECOND else change.opened_ms // 1000
+    at = datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
     return [
         ("ce_specversion", b"1.0"),
         ("ce_id", change.id.encode()),
