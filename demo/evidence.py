@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from sinks.mirror_store import ENTITIES
+from sinks.mirror_store import MirrorStore
 from typing import Any
-
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from demo.ledger import Evidence
 from demo.simulator import Control
 from demo.site import Site
-from runtime.database import reading
+from runtime.database import Database
 from runtime.kafka import LogReader
 from schemas.encoding import decode
 from schemas.record import LogRecord
@@ -34,7 +31,7 @@ async def count_topic(reader: LogReader, site: Site, topic: Topic) -> int:
     return sum([await reader.end(partition) for partition in await reader.partitions(name)])
 
 
-async def gather(site: Site, control: Control, reader: LogReader, store: AsyncEngine) -> Evidence:
+async def gather(site: Site, control: Control, reader: LogReader, store: Database) -> Evidence:
     """Read everything; the topics in the order of the flow, so that nothing is missed that stands before."""
     journals = {account.name: await control.journal(account.name) for account in site.accounts}
     deliveries = await read_topic(reader, site, DELIVERIES)
@@ -48,8 +45,7 @@ async def gather(site: Site, control: Control, reader: LogReader, store: AsyncEn
         unreadable = tuple(f"{kind}/" for kind in found["unreadable"])
         entities |= {f"{account.name}/{name}": entity for name, entity in found["entities"].items()}
         touched |= {f"{account.name}/{name}" for name in found["touched"] if not name.startswith(unreadable)}
-    async with reading(store).connect() as connection:
-        rows = (await connection.execute(select(ENTITIES))).mappings().all()
+    rows = await MirrorStore(store).rows()
     return Evidence(
         journals=journals,
         webhooks=webhooks,
@@ -57,9 +53,9 @@ async def gather(site: Site, control: Control, reader: LogReader, store: AsyncEn
         deadletters=deadletters,
         deliveries=deliveries,
         rows={
-            f"{row['account']}/{row['entity_type']}/{row['entity_id']}": {
-                "deleted": row["deleted_at"] is not None,
-                "data": decode((row["data"] or "{}").encode()),
+            f"{row.account}/{row.entity_type}/{row.entity_id}": {
+                "deleted": row.deleted_at is not None,
+                "data": decode((row.data or "{}").encode()),
             }
             for row in rows
         },

@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from rich.console import Console
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from demo.evidence import count_topic, gather
 from demo.ledger import Ledger, account_for
@@ -21,7 +20,7 @@ from demo.site import MIRROR, PROCESSORS, RULES, Site, make_site
 from processors.rules_apply import apply_rules
 from processors.rules_file import read_rules_file
 from runtime.broker import answers, prepare
-from runtime.database import open_database
+from runtime.database import Database, open_database
 from runtime.kafka import KafkaError, LogReader
 from runtime.supervisor import ProcessEvent, ProcessSpec, Supervisor
 from runtime.topics import ensure_topics
@@ -135,7 +134,7 @@ async def _start(supervisor: Supervisor, site: Site, screen: Screen) -> list[str
     return names
 
 
-async def _subscribe(site: Site, store: AsyncEngine) -> None:
+async def _subscribe(site: Site, store: Database) -> None:
     """Register each account's webhook, over the session that the mirror will use as well."""
     sessions = SessionStore(store, site.settings.store.key)
     await sessions.create_tables()
@@ -179,7 +178,7 @@ async def _figures(site: Site, day: Mapping[str, int], reader: LogReader) -> Fig
     )
 
 
-async def _settle(site: Site, control: Control, reader: LogReader, store: AsyncEngine) -> Ledger:
+async def _settle(site: Site, control: Control, reader: LogReader, store: Database) -> Ledger:
     """Wait until everything is accounted for; what is not after the deadline counts as lost."""
     deadline = time.monotonic() + SETTLE_S
     while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -46,6 +47,8 @@ _err = Console(stderr=True)
 
 def main() -> None:
     """Entry point: every expected failure is one sentence on stderr and an exit code."""
+    # Until a process sets its own logs up: a library's warnings are no part of what a person asked for.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         sys.exit(app())
     except TradewindError as error:

@@ -22,6 +22,9 @@ from sqlalchemy.sql.functions import FunctionElement
 from runtime.settings import StoreSettings
 from schemas.errors import SettingsError
 
+Database = AsyncEngine
+"""The open store, for those who only pass it on."""
+
 BUSY_TIMEOUT_MS = 10_000
 """How long a statement waits for another process's SQLite write transaction before it fails."""
 

@@ -6,14 +6,20 @@ aiokafka is untyped and its defaults are unsafe (acks=1, auto-commit, latest): e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, RebalanceInProgressError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownTopicOrPartitionError,
+)
 
 from runtime.settings import KafkaSettings
 from schemas.record import LogRecord
@@ -21,6 +27,7 @@ from schemas.topics import MAX_RECORD_BYTES
 
 Headers = Sequence[tuple[str, bytes]]
 READ_BYTES = 4 * 1024 * 1024
+_NEVER_MS = 2**31 - 1
 
 __all__ = ["GroupConsumer", "KafkaError", "LogReader", "Partition", "Position", "Producer"]
 
@@ -125,14 +132,20 @@ class GroupConsumer:
     owns it now starts from the last commit.
     """
 
-    def __init__(self, kafka: AIOKafkaConsumer, topic: str) -> None:
+    def __init__(self, kafka: AIOKafkaConsumer) -> None:
         self._kafka = kafka
-        self._topic = topic
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: KafkaSettings, *, topic: str, group: str, instance: str | None, session_timeout_s: float
+        cls,
+        settings: KafkaSettings,
+        *,
+        topic: str,
+        group: str,
+        instance: str | None,
+        session_timeout_s: float,
+        on_revoked: Callable[[GroupConsumer], Awaitable[None]] | None = None,
     ) -> AsyncIterator[GroupConsumer]:
         """Join `group` on `topic`, from the earliest record where nothing is committed.
 
@@ -143,9 +156,11 @@ class GroupConsumer:
             instance: static membership: a restart under the same name within the session timeout causes no
                 rebalance; None for a dynamic member.
             session_timeout_s: silence after which the group gives the partitions to others.
+            on_revoked: awaited before every rebalance, while the group holds the partitions for this member (for
+                `session_timeout_s` at most): the last moment to commit. `read` returns nothing until the rebalance is
+                over, and then starts from the last commit. What it raises is logged by aiokafka and goes no further.
         """
         kafka = AIOKafkaConsumer(
-            topic,
             bootstrap_servers=settings.bootstrap_servers,
             group_id=group,
             group_instance_id=instance,
@@ -156,10 +171,15 @@ class GroupConsumer:
             session_timeout_ms=round(session_timeout_s * 1000),
             heartbeat_interval_ms=round(session_timeout_s * 1000 / 5),
             max_partition_fetch_bytes=READ_BYTES,
+            # A member that reads nothing for long may be waiting for the other side to come back; heartbeats, sent
+            # from the same event loop, say whether it lives.
+            max_poll_interval_ms=_NEVER_MS,
         )
-        await kafka.start()
+        consumer = cls(kafka)
+        kafka.subscribe([topic], listener=_Listener(consumer, on_revoked))
         try:
-            yield cls(kafka, topic)
+            await kafka.start()
+            yield consumer
         finally:
             await kafka.stop()
 
@@ -167,9 +187,18 @@ class GroupConsumer:
         """The partitions owned now."""
         return frozenset(Partition(tp.topic, tp.partition) for tp in self._kafka.assignment())
 
-    async def read(self, *, wait_s: float, at_most: int) -> Mapping[Partition, Sequence[LogRecord]]:
-        """Records that follow the last ones read, per partition in offset order; empty after `wait_s` of nothing."""
-        batches = await self._kafka.getmany(timeout_ms=round(wait_s * 1000), max_records=at_most)
+    async def read(
+        self, *, wait_s: float, at_most: int, skip: Collection[Partition] = ()
+    ) -> Mapping[Partition, Sequence[LogRecord]]:
+        """Records that follow the last ones read, per partition in offset order; empty after `wait_s` of nothing.
+
+        Partitions in `skip` stay where they are; what was fetched of them already is kept for later.
+        """
+        chosen = [] if not skip else [_tp(one) for one in self.assignment() if one not in skip]
+        if skip and not chosen:  # to aiokafka, no partitions are all partitions
+            await asyncio.sleep(wait_s)
+            return {}
+        batches = await self._kafka.getmany(*chosen, timeout_ms=round(wait_s * 1000), max_records=at_most)
         return {
             Partition(tp.topic, tp.partition): [_record(item) for item in records] for tp, records in batches.items()
         }
@@ -195,6 +224,22 @@ class GroupConsumer:
             if end is not None and position is not None:
                 found[Partition(tp.topic, tp.partition)] = end - position
         return found
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
+    """Tells the owner of a GroupConsumer that a rebalance begins."""
+
+    def __init__(self, consumer: GroupConsumer, on_revoked: Callable[[GroupConsumer], Awaitable[None]] | None) -> None:
+        self._consumer = consumer
+        self._on_revoked = on_revoked
+
+    async def on_partitions_revoked(self, _revoked: Any) -> None:
+        """All partitions, also those that this member will own again."""
+        if self._on_revoked is not None:
+            await self._on_revoked(self._consumer)
+
+    def on_partitions_assigned(self, _assigned: Any) -> None:
+        """Nothing to do: `read` returns what the new assignment brings."""
 
 
 class LogReader:
@@ -223,9 +268,17 @@ class LogReader:
             await kafka.stop()
 
     async def partitions(self, topic: str) -> list[Partition]:
-        """All partitions of a topic, in order; empty if it does not exist."""
-        await self._kafka._client.force_metadata_update()  # noqa: SLF001 (partitions_for_topic answers from a cache)
-        return [Partition(topic, number) for number in sorted(self._kafka.partitions_for_topic(topic) or ())]
+        """All partitions of a topic, in order.
+
+        Raises:
+            UnknownTopicOrPartitionError: it does not exist.
+        """
+        # The public partitions_for_topic knows only topics that were read before, and answers none for the others.
+        cluster = await self._kafka._client.fetch_all_metadata()  # noqa: SLF001
+        numbers = cluster.partitions_for_topic(topic)
+        if not numbers:
+            raise UnknownTopicOrPartitionError(f"there is no topic {topic}: run `tradewind topics`")
+        return [Partition(topic, number) for number in sorted(numbers)]
 
     async def beginning(self, partition: Partition) -> int:
         """Offset of the first record that retention has left, or of the next one if there is none."""

@@ -1,0 +1,248 @@
+"""Keeps one session per account in the SQL store, where all processes share it, by small compare-and-swap steps."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Row, String, Table, Text, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.sql import ColumnElement
+
+from runtime.database import create_tables, database_now, reading, upsert
+from runtime.toml_reader import Secret
+from schemas.errors import SettingsError
+
+METADATA = MetaData()
+
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("account", String(63), primary_key=True),
+    # Grows by one with every login; 0: there was none yet.
+    Column("generation", BigInteger, nullable=False, server_default="0"),
+    Column("token", LargeBinary),
+    # A 401 makes the session a suspect: `suspicions` counts them, `cleared` is how many of them GET /auth has since
+    # proved wrong. The token stays until GET /auth says that it is dead.
+    Column("suspicions", BigInteger, nullable=False, server_default="0"),
+    Column("cleared", BigInteger, nullable=False, server_default="0"),
+    Column("lease_owner", String(63)),
+    Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
+    Column("login_failures", BigInteger, nullable=False, server_default="0"),
+    Column("not_before_ms", BigInteger, nullable=False, server_default="0"),
+    # Set: a login with the credentials of this fingerprint was refused, and no other may be made with them.
+    Column("refused_fingerprint", String(64)),
+    Column("refused_reason", Text),
+    Column("updated_ms", BigInteger, nullable=False, server_default="0"),
+)
+
+LONGEST_PAUSE_S = 3600.0
+"""No pause between logins is longer, whatever a Retry-After says or however far a clock was set back."""
+
+_FREE: dict[str, Any] = {"lease_owner": None, "lease_until_ms": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSession:
+    """An account's row, its times as seconds from now by the database's clock."""
+
+    generation: int = 0
+    token: Secret | None = None
+    """None: never logged in, proven dead, or encrypted with a key that this process does not have."""
+    suspicions: int = 0
+    cleared: int = 0
+    lease_owner: str | None = None
+    lease_left_s: float = 0.0
+    login_wait_s: float = 0.0
+    """So long nobody may log in."""
+    login_failures: int = 0
+    refused_fingerprint: str | None = None
+    refused_reason: str | None = None
+    updated_ms: int = 0
+
+    @property
+    def live(self) -> bool:
+        """There is a token, and nothing that speaks against it."""
+        return self.token is not None and self.suspicions <= self.cleared
+
+
+class SessionStore:
+    """The table `sessions`. Every method is one transaction, and safe to call from any number of processes.
+
+    Args:
+        engine: from `runtime.database.open_database`.
+        key: one Fernet key, or several separated by white space: the first encrypts, all decrypt.
+
+    Raises:
+        SettingsError: the key is no Fernet key.
+    """
+
+    def __init__(self, engine: AsyncEngine, key: Secret) -> None:
+        self._engine = engine
+        self._keys = [part.encode() for part in key.reveal().split()]
+        try:
+            self._fernet = MultiFernet([Fernet(part) for part in self._keys])
+        except ValueError as error:
+            raise SettingsError("store.key: not a Fernet key (`tradewind key` prints a new one)") from error
+
+    async def create_tables(self) -> None:
+        """Create the table if it does not exist; several processes may do so at the same time."""
+        await create_tables(self._engine, METADATA)
+
+    def fingerprints(self, username: str, password: Secret) -> tuple[str, ...]:
+        """What stands for these credentials in the store, one per key: the first is for writing.
+
+        Keyed, so that a stolen store gives nothing to guess passwords against. With all keys, so that processes in
+        the middle of a key rotation agree on which credentials were refused.
+        """
+        credentials = f"{username}\0{password.reveal()}".encode()
+        return tuple(hmac.new(key, credentials, hashlib.sha256).hexdigest() for key in self._keys)
+
+    async def read(self, account: str) -> StoredSession:
+        """The account's row; an absent one reads as generation 0."""
+        query = select(SESSIONS, database_now().label("now_ms")).where(SESSIONS.c.account == account)
+        async with reading(self._engine).begin() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return StoredSession() if row is None else self._stored(row)
+
+    async def purge(self, account: str, generation: int) -> int | None:
+        """Make the session a suspect: nobody uses it until GET /auth has proved it alive.
+
+        Returns:
+            The number of this suspicion (it is refuted when `cleared` reaches it), or None if the generation has
+            moved on, and nothing was done.
+        """
+        values = {"suspicions": SESSIONS.c.suspicions + 1}
+        row = await self._change(account, values, SESSIONS.c.generation == generation)
+        return None if row is None else row.suspicions
+
+    async def try_lease(self, account: str, owner: str, generation: int, ttl_s: float) -> StoredSession | None:
+        """Become the only one who may verify or replace this generation, for `ttl_s` seconds.
+
+        Returns:
+            The row as it is now, or None if someone else holds the lease or the generation has moved on.
+        """
+        now, ttl_ms = database_now(), round(ttl_s * 1000)
+        # Nobody gets a lease for longer than ttl: one that seems to last longer is due to a clock set back.
+        free = or_(SESSIONS.c.lease_until_ms <= now, SESSIONS.c.lease_until_ms > now + ttl_ms)
+        values = {"lease_owner": owner, "lease_until_ms": now + ttl_ms}
+        row = await self._change(account, values, SESSIONS.c.generation == generation, free, create=generation == 0)
+        return None if row is None else self._stored(row)
+
+    async def restore(self, account: str, owner: str, generation: int, suspicions: int) -> bool:
+        """The lease holder found the session alive, having read `suspicions` before it asked; gives the lease back."""
+        values = {"cleared": suspicions, **_FREE}
+        return await self._change(account, values, *_held(owner, generation)) is not None
+
+    async def bury(self, account: str, owner: str, generation: int) -> bool:
+        """The lease holder found the session dead; keeps the lease, to log in."""
+        return await self._change(account, {"token": None}, *_held(owner, generation)) is not None
+
+    async def save(
+        self, account: str, owner: str, generation: int, token: Secret, *, login_interval_s: float
+    ) -> int | None:
+        """Store what the lease holder's login brought; gives the lease back.
+
+        A lease that has run out but was taken by nobody still counts: nobody else has logged in.
+
+        Returns:
+            The new generation, or None if lease or generation were no longer the holder's: nothing was stored, and
+            the new session is surplus.
+        """
+        values = {
+            "generation": SESSIONS.c.generation + 1,
+            "token": self._fernet.encrypt(token.reveal().encode()),
+            "suspicions": 0,
+            "cleared": 0,
+            "login_failures": 0,
+            "not_before_ms": _from_now(login_interval_s),
+            "refused_fingerprint": None,
+            "refused_reason": None,
+            **_FREE,
+        }
+        row = await self._change(account, values, *_held(owner, generation))
+        return None if row is None else row.generation
+
+    async def record_failure(self, account: str, owner: str, pause_s: float) -> bool:
+        """The lease holder's login failed: nobody logs in for `pause_s`; gives the lease back."""
+        failures = SESSIONS.c.login_failures + 1
+        values = {"login_failures": failures, "not_before_ms": _from_now(pause_s), **_FREE}
+        return await self._change(account, values, SESSIONS.c.lease_owner == owner) is not None
+
+    async def record_refusal(self, account: str, owner: str, fingerprint: str, reason: str, *, pause_s: float) -> bool:
+        """ServiceTrade refused the lease holder's credentials: they are not used again; gives the lease back.
+
+        Args:
+            account: whose credentials they are.
+            owner: the lease holder.
+            fingerprint: the first of `fingerprints` of these credentials.
+            reason: one line for people.
+            pause_s: other credentials wait for so long.
+        """
+        values = {
+            "refused_fingerprint": fingerprint,
+            "refused_reason": reason,
+            "not_before_ms": _from_now(pause_s),
+            **_FREE,
+        }
+        return await self._change(account, values, SESSIONS.c.lease_owner == owner) is not None
+
+    async def release(self, account: str, owner: str, *, pause_s: float | None = None) -> bool:
+        """Give the lease back, if it is still the owner's; with `pause_s`, nobody logs in for so long."""
+        values = _FREE if pause_s is None else {"not_before_ms": _from_now(pause_s), **_FREE}
+        return await self._change(account, values, SESSIONS.c.lease_owner == owner) is not None
+
+    async def unlock(self, account: str) -> bool:
+        """An operator allows logins at once: forgets a refusal, failures and the pause. False: no such row."""
+        values = {"refused_fingerprint": None, "refused_reason": None, "login_failures": 0, "not_before_ms": 0}
+        return await self._change(account, values) is not None
+
+    async def _change(
+        self, account: str, values: dict[str, Any], *where: ColumnElement[bool], create: bool = False
+    ) -> Row[Any] | None:
+        change = (
+            update(SESSIONS)
+            .where(SESSIONS.c.account == account, *where)
+            .values({**values, "updated_ms": database_now()})
+            .returning(SESSIONS, database_now().label("now_ms"))
+        )
+        async with self._engine.begin() as connection:
+            if create:
+                await connection.execute(upsert(connection, SESSIONS, {"account": account}))
+            row: Row[Any] | None = (await connection.execute(change)).one_or_none()
+            return row
+
+    def _stored(self, row: Row[Any]) -> StoredSession:
+        login_wait_s = (row.not_before_ms - row.now_ms) / 1000
+        return StoredSession(
+            generation=row.generation,
+            token=self._decrypt(row.token),
+            suspicions=row.suspicions,
+            cleared=row.cleared,
+            lease_owner=row.lease_owner,
+            lease_left_s=max(0.0, (row.lease_until_ms - row.now_ms) / 1000),
+            login_wait_s=login_wait_s if 0 < login_wait_s <= LONGEST_PAUSE_S else 0.0,
+            login_failures=row.login_failures,
+            refused_fingerprint=row.refused_fingerprint,
+            refused_reason=row.refused_reason,
+            updated_ms=row.updated_ms,
+        )
+
+    def _decrypt(self, token: bytes | None) -> Secret | None:
+        if token is None:
+            return None
+        try:
+            return Secret(self._fernet.decrypt(token).decode())
+        except InvalidToken:
+            return None
+
+
+def _held(owner: str, generation: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return SESSIONS.c.lease_owner == owner, SESSIONS.c.generation == generation
+
+
+def _from_now(seconds: float) -> ColumnElement[int]:
+    return database_now() + round(min(seconds, LONGEST_PAUSE_S) * 1000)
