@@ -37,8 +37,12 @@ format: $(VENV)/.installed ## let ruff format and mend what it can
 schemas: $(VENV)/.installed ## write schemas/json and schemas/asyncapi.yaml anew from the dataclasses
 	@$(BIN)/python -m schemas.generate
 
-lock: ## resolve requirements.lock anew (needs uv)
-	@uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev --no-header --no-annotate -o requirements.lock pyproject.toml
+LOCK := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
+
+lock: ## resolve requirements.lock, and what the image takes of it, anew (needs uv)
+	@$(LOCK) --group dev -o requirements.lock pyproject.toml
+	@$(LOCK) -c requirements.lock --excludes deploy/image.excludes -o deploy/image.lock pyproject.toml
+	@echo hatchling | $(LOCK) -c requirements.lock -o deploy/build.lock -
 
 clean: ## remove the environment and all local data
 	@rm -rf $(VENV) .tradewind .pytest_cache .mypy_cache .ruff_cache .hypothesis

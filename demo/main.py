@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -14,15 +13,15 @@ from rich.console import Console
 
 from demo.evidence import count_topic, gather
 from demo.ledger import Ledger, account_for
+from demo.processes import start_pipeline, start_upstream, supervised
 from demo.screen import Figures, Screen
 from demo.simulator import Control
-from demo.site import MIRROR, PROCESSORS, RULES, Site, make_site
+from demo.site import RULES, Site, make_site
 from processors.rules_apply import apply_rules
 from processors.rules_file import read_rules_file
-from runtime.broker import answers, prepare
+from runtime.broker import prepare
 from runtime.database import Database, open_database
 from runtime.kafka import KafkaError, LogReader
-from runtime.supervisor import ProcessEvent, ProcessSpec, Supervisor
 from runtime.topics import ensure_topics
 from schemas.topics import CHANGES, DELIVERIES, WEBHOOKS
 from servicetrade.client import ServiceTradeClient
@@ -30,7 +29,7 @@ from servicetrade.session_store import SessionStore
 
 SETTLE_S = 90.0
 """How long the pipeline may take after the day to account for everything: windows close, retries end."""
-READY_S = 60.0
+INTERRUPTED = 130
 
 
 async def run_demo(folder: Path, *, keep: bool, notifications: int, duration_s: float, out: Console) -> int:
@@ -42,96 +41,62 @@ async def run_demo(folder: Path, *, keep: bool, notifications: int, duration_s: 
     Raises:
         TradewindError: something could not be started.
     """
-    stop = asyncio.Event()
+    interrupted = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    demo = asyncio.ensure_future(_demo(folder, keep=keep, day=(notifications, duration_s), out=out, stop=stop))
-    interrupted = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({demo, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-    if not demo.done() and not keep:
-        demo.cancel()
-    interrupted.cancel()
-    try:
-        return await demo
-    except asyncio.CancelledError:
-        out.print("stopped")
-        return 130
-
-
-async def _demo(folder: Path, *, keep: bool, day: tuple[int, float], out: Console, stop: asyncio.Event) -> int:
+        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
     screen = Screen(out)
-    site = make_site(folder)
-    # In this thread: the broker's jars are fetched here, with progress; the supervised process finds them there.
-    prepare(site.settings.broker.data_dir, port=site.settings.broker.port, report=screen.say)
-    async with AsyncExitStack() as stack:
-        supervisor = await stack.enter_async_context(
-            Supervisor(log_dir=site.folder / "logs", on_event=lambda event: _show(screen, event))
-        )
-        names = await _start(supervisor, site, screen)
-        control = await stack.enter_async_context(Control.open(site.simulator_url))
-        store = await stack.enter_async_context(open_database(site.settings.store))
-        reader = await stack.enter_async_context(LogReader.open(site.settings.kafka, client_id="demo"))
-        await _subscribe(site, store)
-        screen.say(f"logs in {site.folder / 'logs'}; kill whatever you like and watch")
-        await control.start_day(notifications=day[0], duration_s=day[1])
-        await _pass_the_day(screen, site, control, reader)
-        ledger = await _settle(site, control, reader, store)
-        restarts = {name: supervisor.restarts(name) for name in names}
-        screen.ledger(ledger, await control.accounts(), restarts)
-        if keep:
-            _tell_where(screen, site)
-            await stop.wait()
-        return 0 if ledger.balanced else 1
-
-
-def _show(screen: Screen, event: ProcessEvent) -> None:
-    screen.process(event)
-
-
-async def _start(supervisor: Supervisor, site: Site, screen: Screen) -> list[str]:
-    """Start every process in the order of the flow; returns their names."""
-    began = time.monotonic()
-    config = ("--config", str(site.config))
-    tradewind = (sys.executable, "-m", "runtime.cli")
-    port = site.settings.broker.port
-
-    async def broker_answers() -> bool:
-        return await asyncio.to_thread(answers, port)
-
-    accounts = [f"--account={one.name}:{one.username}:{one.password}:{one.user_id}" for one in site.accounts]
-    await supervisor.start(ProcessSpec(name="broker", argv=(*tradewind, "broker", *config), ready=broker_answers))
-    await supervisor.start(
-        ProcessSpec(
-            name="servicetrade",
-            argv=(sys.executable, "-m", "servicetrade.simulator", f"--port={site.simulator_port}", *accounts),
-            ready=f"{site.simulator_url}/_control/day",
-        )
+    demo = asyncio.create_task(
+        _Demo(folder, screen).run(notifications, duration_s, until=interrupted if keep else None)
     )
-    await supervisor.wait_ready("broker", deadline_s=READY_S)
-    await ensure_topics(site.settings.kafka)
-    rules = read_rules_file(RULES, site.settings.accounts, max_ceiling_ms=site.settings.pipeline.max_ceiling_ms)
-    await apply_rules(site.settings.kafka, rules)
-    workers = {
-        "ingest": ("ingest",),
-        **{f"processors-{n}": ("processors", "--instance", f"processors-{n}") for n in range(1, PROCESSORS + 1)},
-        MIRROR: ("sink", "mirror", "--instance", MIRROR),
-    }
-    for name, command in workers.items():
-        ops_port = site.ops_ports[name]
-        await supervisor.start(
-            ProcessSpec(
-                name=name,
-                argv=(*tradewind, *command, *config, f"--ops-port={ops_port}"),
-                ready=f"http://127.0.0.1:{ops_port}/readyz",
-                stop_deadline_s=20,
-            )
-        )
-    names = ["broker", "servicetrade", *workers]
-    for name in names:
-        await supervisor.wait_ready(name, deadline_s=READY_S)
-    running = ", ".join(f"{name} {supervisor.pid(name)}" for name in names)
-    screen.say(f"up after {time.monotonic() - began:.1f} s; pids: {running}")
-    return names
+    waiting = asyncio.create_task(interrupted.wait())
+    await asyncio.wait({demo, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if keep and screen.settled:
+        return await demo
+    if not demo.done():
+        demo.cancel()
+        await asyncio.wait({demo})
+    if demo.cancelled():
+        screen.say("stopped")
+        return INTERRUPTED
+    return demo.result()
+
+
+class _Demo:
+    """One run."""
+
+    def __init__(self, folder: Path, screen: Screen) -> None:
+        self._folder = folder
+        self._screen = screen
+
+    async def run(self, notifications: int, duration_s: float, *, until: asyncio.Event | None) -> int:
+        screen, site = self._screen, make_site(self._folder)
+        kafka = site.settings.kafka
+        broker = prepare(site.settings.broker.data_dir, port=site.settings.broker.port, report=screen.say)
+        screen.say("starting")
+        began = time.monotonic()
+        async with AsyncExitStack() as stack:
+            supervisor = await stack.enter_async_context(supervised(site, screen))
+            await start_upstream(supervisor, site, broker)
+            await ensure_topics(kafka)
+            ceiling_ms = site.settings.pipeline.max_ceiling_ms
+            await apply_rules(kafka, read_rules_file(RULES, site.settings.accounts, max_ceiling_ms=ceiling_ms))
+            names = await start_pipeline(supervisor, site)
+            pids = ", ".join(f"{name} {supervisor.pid(name)}" for name in names)
+            screen.say(f"up after {time.monotonic() - began:.1f} s; pids: {pids}")
+            control = await stack.enter_async_context(Control.open(site.simulator_url))
+            store = await stack.enter_async_context(open_database(site.settings.store))
+            reader = await stack.enter_async_context(LogReader.open(kafka, client_id="demo"))
+            await _subscribe(site, store)
+            screen.say(f"logs in {site.folder / 'logs'}; kill whatever you like and watch")
+            await control.start_day(notifications=notifications, duration_s=duration_s)
+            await _pass_the_day(screen, site, control, reader)
+            ledger = await _settle(site, control, reader, store)
+            screen.ledger(ledger, await control.accounts(), {name: supervisor.restarts(name) for name in names})
+            if until is not None:
+                _tell_where(screen, site)
+                await until.wait()
+        return 0 if ledger.balanced else 1
 
 
 async def _subscribe(site: Site, store: Database) -> None:
@@ -140,18 +105,17 @@ async def _subscribe(site: Site, store: Database) -> None:
     await sessions.create_tables()
     async with ServiceTradeClient(site.settings.servicetrade, site.settings.accounts, sessions) as client:
         for account in site.accounts:
-            body = {
+            hook = {
                 "hookUrl": site.hook_url(account),
                 "enabled": True,
                 "includeChangesets": True,
                 "entityEvents": None,
             }
-            await client.account(account.name).create("webhook", body)
+            await client.account(account.name).create("webhook", hook)
 
 
 async def _pass_the_day(screen: Screen, site: Site, control: Control, reader: LogReader) -> None:
-    screen.day_begins()
-    try:
+    with screen.live():
         while True:
             day = await control.day()
             figures = await _figures(site, day, reader)
@@ -160,8 +124,6 @@ async def _pass_the_day(screen: Screen, site: Site, control: Control, reader: Lo
             if day["done"]:
                 return
             await asyncio.sleep(0.25)
-    finally:
-        screen.day_ends()
 
 
 async def _figures(site: Site, day: Mapping[str, int], reader: LogReader) -> Figures | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.ledger import Ledger
-from runtime.supervisor import ProcessEvent
 
 BAR_WIDTH = 24
+PLAIN_INTERVAL_S = 2.0
+"""Without a terminal the live line is printed anew so often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +37,31 @@ class Screen:
     def __init__(self, out: Console) -> None:
         self._out = out
         self._live: Live | None = None
+        self._last_line_at = 0.0
+        self.settled = False
+        """Whether the ledger was shown."""
 
     def say(self, text: str) -> None:
         """One step of the start-up."""
-        self._out.print(f"[dim]·[/] {text}", highlight=False)
+        self._out.print(f"[dim]·[/] {text}", highlight=False, soft_wrap=True)
 
-    def process(self, event: ProcessEvent) -> None:
-        """A process died or is back; orderly starts and stops are not worth a line."""
-        if event.kind == "died":
-            status = event.status or 0
-            how = f"signal {-status}" if status < 0 else f"exit code {status}"
-            self._out.print(f"[bold yellow]![/] {event.name} died ({how})", highlight=False)
-        elif event.kind == "restarted":
-            self._out.print(f"[bold green]+[/] {event.name} started again, pid {event.pid}", highlight=False)
+    def died(self, name: str, status: int) -> None:
+        """A process ended by itself: exit code, or minus the signal."""
+        how = f"signal {-status}" if status < 0 else f"exit code {status}"
+        self._out.print(f"[bold yellow]![/] {name} died ({how})", highlight=False)
 
-    def day_begins(self) -> None:
-        """Show the live line from here on."""
-        if self._out.is_terminal:
-            self._live = Live(console=self._out, refresh_per_second=8, transient=True)
-            self._live.start()
+    def back(self, name: str, pid: int, after_s: float) -> None:
+        """A process that died was started again and is ready."""
+        self._out.print(f"[bold green]+[/] {name} ready again after {after_s:.1f} s, pid {pid}", highlight=False)
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Show the live line for as long as the block lasts."""
+        if not self._out.is_terminal:
+            yield
+            return
+        with Live(console=self._out, refresh_per_second=8, transient=True) as self._live:
+            yield
 
     def day(self, figures: Figures) -> None:
         """Update the live line."""
@@ -66,12 +75,9 @@ class Screen:
         )
         if self._live:
             self._live.update(line)
-
-    def day_ends(self) -> None:
-        """Take the live line away."""
-        if self._live:
-            self._live.stop()
-            self._live = None
+        elif time.monotonic() - self._last_line_at >= PLAIN_INTERVAL_S:
+            self._last_line_at = time.monotonic()
+            self._out.print(line, soft_wrap=True)
 
     def ledger(self, ledger: Ledger, accounts: Sequence[Mapping[str, Any]], restarts: Mapping[str, int]) -> None:
         """The table at the end."""
@@ -83,25 +89,26 @@ class Screen:
         table.add_column(justify="right")
         table.add_column(style="dim")
         for name, value, remark in (
-            ("webhooks sent", ledger.sent, "by ServiceTrade, repeats included"),
-            ("accepted", ledger.accepted, "answered 2xx: durable in Kafka"),
-            ("refused for good", ledger.refused_for_good, "ServiceTrade gave up after 3 attempts"),
-            ("notifications", ledger.notifications, "elements of the webhooks in the log"),
+            ("webhooks sent", ledger.sent, "by ServiceTrade, with its repeats"),
+            ("accepted", ledger.accepted, "2xx: durable in Kafka"),
+            ("refused for good", ledger.refused_for_good, "given up after 3 attempts"),
+            ("notifications", ledger.notifications, "elements of these webhooks"),
             ("duplicates dropped", ledger.duplicates, ""),
             ("filtered", ledger.filtered, "by demo/rules.toml"),
-            ("quarantined", ledger.quarantined, "unreadable; servicetrade.deadletters has them, untouched"),
-            ("merged", ledger.merged, "into"),
-            ("changes", ledger.changes, f"{ledger.repeats} of them sent again after a crash, same id"),
+            ("quarantined", ledger.quarantined, "unreadable: in the dead letters"),
+            ("merged", ledger.merged, "into:"),
+            ("changes", ledger.changes, f"{ledger.repeats} sent again after a crash"),
             ("API reads", reads, "by the mirror"),
-            ("logins", logins, "one session per account, shared"),
-            ("rows", ledger.rows, f"{len(ledger.wrong_rows)} of them not as ServiceTrade has them now"),
-            ("restarts", died, "processes that died and were started again"),
+            ("logins", logins, "one shared session each"),
+            ("rows", ledger.rows, f"{len(ledger.wrong_rows)} differ from ServiceTrade"),
+            ("restarts", died, ""),
         ):
             table.add_row(name, str(value), remark)
         colour = "bold green" if ledger.balanced else "bold red"
         table.add_row(Text("lost", colour), Text(str(ledger.lost), colour), _where(ledger))
         self._out.print()
         self._out.print(table)
+        self.settled = True
 
 
 def _reads(requests: Mapping[str, int]) -> int:
@@ -115,7 +122,7 @@ def _reads(requests: Mapping[str, int]) -> int:
 
 def _where(ledger: Ledger) -> str:
     if ledger.balanced:
-        return "every notification answered 2xx is accounted for"
+        return "all that was answered 2xx is accounted for"
     parts = {
         "before the log": ledger.lost_before_log,
         "in processing": ledger.lost_in_processing,

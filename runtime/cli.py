@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ from schemas.errors import TradewindError
 app = App(
     name="tradewind",
     help="Event-stream pipeline for ServiceTrade: no webhook lost, one actionable change per entity.",
-    version_flags=["--version"],
+    version=lambda: version("tradewind"),
 )
 sink_app = App(name="sink", help="Run a sink: a worker that acts on every change.")
 rules_app = App(name="rules", help="Filters and waiting times per account.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from schemas.topics import MAX_RECORD_BYTES
 Headers = Sequence[tuple[str, bytes]]
 READ_BYTES = 4 * 1024 * 1024
 _NEVER_MS = 2**31 - 1
+_CLOSE_S = 2.0
 
 __all__ = ["GroupConsumer", "KafkaError", "LogReader", "Partition", "Position", "Producer"]
 
@@ -181,7 +182,7 @@ class GroupConsumer:
             await kafka.start()
             yield consumer
         finally:
-            await kafka.stop()
+            await _close(kafka)
 
     def assignment(self) -> frozenset[Partition]:
         """The partitions owned now."""
@@ -265,7 +266,7 @@ class LogReader:
         try:
             yield cls(kafka)
         finally:
-            await kafka.stop()
+            await _close(kafka)
 
     async def partitions(self, topic: str) -> list[Partition]:
         """All partitions of a topic, in order.
@@ -299,6 +300,8 @@ class LogReader:
         Raises:
             KafkaError: `start` is no longer in the log, or the broker is gone.
         """
+        if start >= stop:
+            return
         tp = _tp(partition)
         self._kafka.assign([tp])
         self._kafka.seek(tp, start)
@@ -310,6 +313,17 @@ class LogReader:
                     yield batch
             # The position, not the last record: offsets may have gaps, even at the end.
             position = await self._kafka.position(tp)
+
+
+async def _close(consumer: AIOKafkaConsumer) -> None:
+    """Disconnect.
+
+    Closing, aiokafka 0.14 cancels its fetcher and waits for it, but a fetcher that was given other partitions a
+    moment before takes that for the end of an old fetch and goes on for ever. The time-out cancels it once more.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_S):
+            await consumer.stop()
 
 
 def _tp(partition: Partition) -> TopicPartition:

@@ -58,14 +58,35 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
+class _AtMostOncePer(logging.Filter):
+    """Passes a library's message once per interval: while a broker is away its clients say so ten times a second."""
+
+    def __init__(self, interval_s: float) -> None:
+        super().__init__()
+        self._interval_s = interval_s
+        self._passed_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log it."""
+        said = (record.name, str(record.msg))
+        if record.created - self._passed_at.get(said, 0.0) < self._interval_s:
+            return False
+        self._passed_at[said] = record.created
+        return True
+
+
 def set_up_logs(process: str, level: str) -> None:
     """Send every logger of this process to stdout as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # These tell each connection attempt and each request at info level; their warnings matter.
-    for name in ("aiokafka", "faust", "mode", "httpx", "httpcore", "uvicorn", "kafka"):
+    for name in ("aiokafka", "faust", "mode", "httpx", "httpcore", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    throttle = _AtMostOncePer(5.0)
+    # A logger's filter does not hold for its children, so each that repeats itself gets it.
+    for name in ("", ".producer.sender", ".consumer.fetcher", ".consumer.group_coordinator", ".conn", ".cluster"):
+        logging.getLogger(f"aiokafka{name}").addFilter(throttle)
     logging.captureWarnings(capture=True)
 
 

@@ -1,0 +1,49 @@
+# The one image of every process: wheels by hash, no build tools, no root, no Java (the embedded broker stays outside).
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+# For a mirror: --build-arg PIP_INDEX_URL=...; it stays in this stage.
+ARG PIP_INDEX_URL
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+COPY deploy/build.lock deploy/image.lock ./
+RUN python -m pip install --only-binary :all: --require-hashes -r build.lock \
+ && python -m venv --without-pip /opt/tradewind \
+ && python -m pip --python /opt/tradewind/bin/python install --only-binary :all: --require-hashes -r image.lock
+# The star: the licence goes into the wheel where there is one.
+COPY LICENSE* pyproject.toml README.md ./
+COPY demo demo
+COPY ingest ingest
+COPY processors processors
+COPY runtime runtime
+COPY schemas schemas
+COPY servicetrade servicetrade
+COPY sinks sinks
+RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+ && python -m pip --python /opt/tradewind/bin/python install --no-deps --no-index dist/*.whl
+
+FROM ${PYTHON_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="tradewind" \
+      org.opencontainers.image.description="Event-stream pipeline for ServiceTrade" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# Numbers, not names, below: an orchestrator that demands a non-root user can check a number.
+RUN python -m pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel pip \
+ && groupadd --gid 10001 tradewind \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tradewind
+COPY --from=build /opt/tradewind /opt/tradewind
+# Nothing is written but under /tmp, so that the root file system can be read-only.
+ENV PATH=/opt/tradewind/bin:$PATH \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    TRADEWIND_CONFIG=/etc/tradewind/tradewind.toml
+WORKDIR /tmp
+USER 10001:10001
+EXPOSE 8080 9100
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["tradewind"]
+CMD ["--help"]

@@ -1,0 +1,79 @@
+"""`make run` as its user sees it: every notification is accounted for, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+from runtime.broker import answers
+from tests.e2e.demo_run import alive, demo_run
+
+VICTIMS = ("processors-1", "ingest", "broker", "mirror-1", "processors-2")
+"""Every process of the product, in the order of being killed."""
+PATIENCE_S = 3.0
+"""ServiceTrade's sender tries again 1 s and 3 s after a connection was refused, and then never again."""
+
+
+def test_nothing_is_lost_when_each_process_is_killed_in_turn(tmp_path: Path) -> None:
+    with demo_run(tmp_path / "demo") as demo:
+        demo.wait_for("kill whatever you like", deadline_s=120)
+        for count, victim in enumerate(VICTIMS, start=1):
+            pid = demo.pids()[victim]
+            os.kill(pid, signal.SIGKILL)
+            demo.wait_for(r"ready again", deadline_s=60, times=count)
+            demo.wait_for(r"webhooks \d+/\d+", deadline_s=30, times=2 * count)  # the day goes on for a while
+        code = demo.finish(deadline_s=240)
+    assert demo.figure("lost") == 0, demo.screen
+    if max(demo.outages()) <= PATIENCE_S:
+        assert demo.figure("refused for good") == 0, demo.screen
+    assert demo.figure("notifications") >= 2000
+    assert demo.figure("changes") < demo.figure("notifications") / 2
+    assert code == 0
+    for account in ("acme", "birch", "cedar"):
+        assert f"{account} 1" in demo.screen, "one login per account, whatever was restarted"
+
+
+def test_ctrl_c_stops_everything_and_leaves_no_process_behind(tmp_path: Path) -> None:
+    with demo_run(tmp_path / "demo") as demo:
+        demo.wait_for("kill whatever you like", deadline_s=120)
+        pids = demo.pids()
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.finish(deadline_s=60) == 130
+    assert "stopped" in demo.screen
+    assert [name for name, pid in pids.items() if alive(pid)] == []
+
+
+def test_a_demo_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
+    with demo_run(tmp_path / "demo") as demo:
+        demo.wait_for("kill whatever you like", deadline_s=120)
+        pids = demo.pids()
+        demo.process.kill()
+        demo.process.wait()
+        end = time.monotonic() + 30
+        while left := [name for name, pid in pids.items() if alive(pid)]:
+            assert time.monotonic() < end, left
+            time.sleep(0.05)
+
+
+def test_keep_leaves_everything_up_until_ctrl_c(tmp_path: Path) -> None:
+    with demo_run(tmp_path / "demo", "--keep", "--notifications", "60", "--duration-s", "3") as demo:
+        kafka = demo.wait_for(r"Kafka\s+127\.0\.0\.1:(\d+)", deadline_s=240)[0][1]
+        store = demo.wait_for(r"store\s+(\S+)", deadline_s=10)[0][1]
+        demo.wait_for("Ctrl-C stops it", deadline_s=10)
+        assert answers(int(kafka))
+        with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
+            (rows,) = connection.execute("select count(*) from entities").fetchone()
+        assert rows == demo.figure("rows") > 0
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.finish(deadline_s=60) == 0
+
+
+def test_a_folder_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with demo_run(tmp_path) as demo:
+        assert demo.finish(deadline_s=60) == 2
+    assert "was not made by the demo" in demo.screen
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
