@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sinks.mirror_store import MirrorStore
 from typing import Any
 
 from demo.ledger import Evidence
@@ -13,6 +12,7 @@ from runtime.kafka import LogReader
 from schemas.encoding import decode
 from schemas.record import LogRecord
 from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES, WEBHOOKS, Topic
+from sinks.mirror_store import MirrorStore
 
 
 async def read_topic(reader: LogReader, site: Site, topic: Topic) -> list[LogRecord]:

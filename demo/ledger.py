@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from processors.notification import Notification, parse
-from processors.rules import BUILTIN, AccountRules, read_rules
+from processors.rules import AccountRules, builtin_rules, read_rules
 from schemas.change import EntityChange, decode_change
 from schemas.deadletter import read_dead_letter
 from schemas.encoding import decode
@@ -129,6 +129,7 @@ class _LogCount:
         """Entities whose last notification was filtered: their rows need not be what ServiceTrade has now."""
         self._times = times
         self._ledger = ledger
+        self._builtin = builtin_rules(times.max_ceiling_ms)
         self._seen: dict[tuple[str, str, int], int] = {}
         self._rules: dict[str, AccountRules] = {}
         letters = (read_dead_letter(record.headers) for record in evidence.deadletters)
@@ -161,7 +162,7 @@ class _LogCount:
         key = f"{account}/{notification.entity_type}/{notification.entity_id}"
         if last_ms is not None and at_ms - last_ms <= self._times.horizon_ms:
             self._ledger.duplicates += 1
-        elif not self._rules.get(account, BUILTIN).of(notification.entity_type).keeps(notification):
+        elif not self._rules.get(account, self._builtin).of(notification.entity_type).keeps(notification):
             self._ledger.filtered += 1
             self.unheard.add(key)
         else:

@@ -7,12 +7,13 @@ horizon), where A is the timestamp of the last record consumed. So there is noth
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from processors.duplicates import RememberedMessages
 from processors.notification import Notification, Unreadable, Webhook, parse
-from processors.rules import BUILTIN, AccountRules, read_rules
+from processors.rules import AccountRules, builtin_rules, read_rules
 from processors.window import Opening, Origin, Window
 from schemas.change import ClosedBy, EntityChange
 from schemas.deadletter import DeadLetter
@@ -21,6 +22,8 @@ from schemas.pipeline import PipelineTimes
 from schemas.record import Record, header
 from schemas.rules import RulesInForce
 from schemas.topics import ACCOUNT_NAME, CONTROL_HEADER, CONTROL_RULES, CONTROL_TICK, ELEMENTS_HEADER
+
+_INDICES = re.compile(rb"[0-9]{1,9}(,[0-9]{1,9})*")
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class Consolidator:
         self._memory_ms = times.memory_ms
         self._max_ceiling_ms = times.max_ceiling_ms
         self._rules = dict(rules or {})
+        self._builtin = builtin_rules(times.max_ceiling_ms)
         self._remembered = RememberedMessages(times.horizon_ms)
         self._windows: dict[str, Window] = {}
         # One entry per open window; its due time may be out of date, but is never later than the true one.
@@ -163,7 +167,7 @@ class Consolidator:
         now_ms = self._now()
         indices = [notification.index for notification in webhook.notifications]
         repeated = self._remembered.see(f"{account}/{webhook.message_id}", indices, now_ms)
-        rules = self._rules.get(account, BUILTIN)
+        rules = self._rules.get(account, self._builtin)
         for notification in webhook.notifications:
             if notification.index in repeated:
                 ledger.duplicates += 1
@@ -244,12 +248,18 @@ def _account(record: Record) -> str:
     return account
 
 
+def _indices(named: bytes) -> set[int]:
+    if not _INDICES.fullmatch(named):
+        raise ValueError(f"{ELEMENTS_HEADER} is {named[:80]!r}")
+    return {int(index) for index in named.split(b",")}
+
+
 def _read(record: Record) -> tuple[str, Webhook]:
     """The account and what can be read of the body; a record without a proper key is unreadable as a whole."""
     try:
         account = _account(record)
         named = header(record, ELEMENTS_HEADER) if record.headers else None
-        only = None if named is None else {int(index) for index in named.decode().split(",")}
+        only = None if named is None else _indices(named)
     except ValueError as error:
         return "", Webhook("", unreadable=[Unreadable(None, "bad-record", str(error))])
     return account, parse(record.value or b"", appended_ms=record.timestamp, only=only)

@@ -14,10 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.change import Action
-from schemas.encoding import decode
+from schemas.encoding import decode, encode
 
 MAX_ID = 2**63 - 1
 ENTITY_TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+MAX_NESTING = 100
+"""Levels of arrays and objects in a value of a changeset: JSON is read to 1,024 levels, but written only to 254."""
+MAX_VALUE_BYTES = 10_000
+"""Of a value of a changeset as JSON; with the other bounds it keeps every change below what a record may hold."""
+MAX_NAME = 200
+"""Characters of a field's name and of a message id."""
+_SHORT = 1_000
+"""Characters of a string that is within MAX_VALUE_BYTES however it is escaped."""
 _ACTIONS: dict[str, Action] = {"created": "created", "updated": "updated", "deleted": "deleted"}
 
 
@@ -78,7 +86,8 @@ def parse(body: bytes, *, appended_ms: int, only: Container[int] | None = None) 
     if not isinstance(data, list):
         return _whole(body, "no-data", "data is missing" if "data" not in message else f"data is {_kind(data)}")
     message_id = message.get("messageId")
-    webhook = Webhook(message_id if isinstance(message_id, str) and message_id else _fingerprint(body))
+    usable = isinstance(message_id, str) and 0 < len(message_id) <= MAX_NAME
+    webhook = Webhook(message_id if usable else _fingerprint(body))
     default_at = _message_time(message.get("timestamp"), appended_ms)
     for index, element in enumerate(data):
         if only is not None and index not in only:
@@ -168,9 +177,30 @@ def _changeset(value: Any) -> tuple[tuple[tuple[str, Any, Any], ...], bool]:
     readable = tuple(
         (entry["field"], entry.get("oldValue"), entry.get("newValue"))
         for entry in entries
-        if isinstance(entry, dict) and isinstance(entry.get("field"), str)
+        if isinstance(entry, dict)
+        and isinstance(entry.get("field"), str)
+        and len(entry["field"]) <= MAX_NAME
+        and _can_travel(entry.get("oldValue"))
+        and _can_travel(entry.get("newValue"))
     )
     return readable, bool(readable) and len(readable) == len(entries)
+
+
+def _can_travel(value: Any) -> bool:
+    """Whether the value can be written as JSON again, in little space."""
+    if type(value) is str:
+        return len(value) <= _SHORT or len(encode(value)) <= MAX_VALUE_BYTES
+    if not isinstance(value, dict | list):
+        return True
+    return _is_shallow(value) and len(encode(value)) <= MAX_VALUE_BYTES
+
+
+def _is_shallow(value: Any, levels: int = MAX_NESTING) -> bool:
+    if type(value) is dict:
+        value = value.values()
+    elif type(value) is not list:
+        return True
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
 
 
 def _kind(value: Any) -> str:

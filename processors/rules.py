@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from processors.notification import Notification
+from processors.notification import ENTITY_TYPE, Notification
 from schemas.encoding import encode_canonical
 
 BUILTIN_VERSION = "builtin"
@@ -54,8 +54,11 @@ class AccountRules:
         return self.types.get(entity_type, self.default)
 
 
-BUILTIN = AccountRules()
-"""In force for an account until its first rules record; a part of the core's version."""
+def builtin_rules(max_ceiling_ms: int) -> AccountRules:
+    """In force for an account until its first rules record; a part of the core's version."""
+    rule = EntityRule()
+    quiet_ms, ceiling_ms = min(rule.quiet_ms, max_ceiling_ms), min(rule.ceiling_ms, max_ceiling_ms)
+    return AccountRules(default=EntityRule(quiet_ms=quiet_ms, ceiling_ms=ceiling_ms))
 
 
 def rules_version(resolved: Mapping[str, Any]) -> str:
@@ -73,11 +76,12 @@ def read_rules(resolved: Any, *, max_ceiling_ms: int) -> AccountRules:
         raise ValueError("rules are an object with the keys default and types")
     if not isinstance(resolved["types"], dict):
         raise ValueError("types is an object")
-    return AccountRules(
-        version=rules_version(resolved),
-        default=_entity_rule(resolved["default"], "default", max_ceiling_ms),
-        types={name: _entity_rule(rule, f"types.{name}", max_ceiling_ms) for name, rule in resolved["types"].items()},
-    )
+    if strange := [name for name in resolved["types"] if not ENTITY_TYPE.fullmatch(name)]:
+        raise ValueError(f"types.{strange[0]}: no entity type is spelled so (lower case)")
+    default = _entity_rule(resolved["default"], "default", max_ceiling_ms)
+    types = {name: _entity_rule(rule, f"types.{name}", max_ceiling_ms) for name, rule in resolved["types"].items()}
+    # The version last: only what has the shape of rules is sure to be shallow enough to be written as JSON.
+    return AccountRules(version=rules_version(resolved), default=default, types=types)
 
 
 def _entity_rule(data: Any, where: str, max_ceiling_ms: int) -> EntityRule:
@@ -88,7 +92,8 @@ def _entity_rule(data: Any, where: str, max_ceiling_ms: int) -> EntityRule:
         raise ValueError(f"{where}.{unknown[0]}: unknown key; known: {', '.join(sorted(known))}")
     values = dict(data)
     for name, item_type in (("actions", str), ("fields", str), ("ignore_users", int)):
-        if (items := values.get(name)) is not None:
+        items = values.get(name)
+        if items is not None or (name == "ignore_users" and name in values):
             if not isinstance(items, list) or any(type(item) is not item_type for item in items):
                 raise ValueError(f"{where}.{name} is an array of {item_type.__name__}")
             values[name] = frozenset(items)

@@ -62,7 +62,7 @@ class EntityChange:
         metadata={"description": "earliest time of a merged notification, Unix seconds, ServiceTrade's"}
     )
     last_at: int = field(metadata={"description": "latest time of a merged notification, Unix seconds, ServiceTrade's"})
-    opened_ms: int = field(metadata={"description": "append time of the opening notification, Unix milliseconds"})
+    opened_ms: int = field(metadata={"description": "time of the log when the window opened, Unix milliseconds"})
     due_ms: int = field(
         metadata={"description": "time at which the window was due, Unix milliseconds of the log's clock"}
     )
