@@ -8,7 +8,7 @@ import uvicorn
 
 from ingest.app import Receiver
 from ingest.hooks import Hooks
-from runtime.broker_watch import watching_broker
+from runtime.broker_watch import reached_broker, watching_broker
 from runtime.kafka import Producer
 from runtime.ops import ops_server, serving
 from runtime.settings import Settings
@@ -19,6 +19,8 @@ async def run(settings: Settings, *, ops_host: str, ops_port: int, stop: asyncio
     """Receive webhooks until `stop` is set; requests in progress are finished first."""
     kafka, ingest = settings.kafka, settings.ingest
     hooks = Hooks({name: account.hook_secret.reveal().split() for name, account in settings.accounts.items()})
+    if not await reached_broker(kafka, stop):
+        return
     async with (
         Producer.open(kafka, client_id="ingest", linger_ms=2) as producer,
         watching_broker(kafka) as watch,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from processors.engine import Engine
 from processors.faust_batches import Worker
-from runtime.broker_watch import watching_broker
+from runtime.broker_watch import reached_broker, watching_broker
 from runtime.kafka import LogReader, Partition, Producer
 from runtime.ops import ops_server
 from runtime.settings import Settings
@@ -24,6 +24,8 @@ async def run(
         ExceptionGroup: what crashed the worker.
     """
     kafka = settings.kafka
+    if not await reached_broker(kafka, stop):
+        return
     async with (
         Producer.open(kafka, client_id=instance) as producer,
         LogReader.open(kafka, client_id=f"{instance}-restore") as reader,

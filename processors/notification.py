@@ -86,8 +86,9 @@ def parse(body: bytes, *, appended_ms: int, only: Container[int] | None = None) 
     if not isinstance(data, list):
         return _whole(body, "no-data", "data is missing" if "data" not in message else f"data is {_kind(data)}")
     message_id = message.get("messageId")
-    usable = isinstance(message_id, str) and 0 < len(message_id) <= MAX_NAME
-    webhook = Webhook(message_id if usable else _fingerprint(body))
+    if not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_NAME:
+        message_id = _fingerprint(body)
+    webhook = Webhook(message_id)
     default_at = _message_time(message.get("timestamp"), appended_ms)
     for index, element in enumerate(data):
         if only is not None and index not in only:

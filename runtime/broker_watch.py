@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from runtime.kafka import KafkaError
+from runtime.logs import log_event
 from runtime.settings import KafkaSettings
 from runtime.topics import open_admin
 
 INTERVAL_S = 2.0
+RETRY_S = 0.5
 TIMEOUT_S = 3.0
+
+_log = logging.getLogger(__name__)
 
 
 class BrokerWatch:
@@ -23,6 +29,27 @@ class BrokerWatch:
     def ready(self) -> Mapping[str, bool]:
         """Condition for /readyz."""
         return {"broker": self.reachable}
+
+
+async def reached_broker(settings: KafkaSettings, stop: asyncio.Event) -> bool:
+    """Wait until the brokers can be reached: a process may well be started before them.
+
+    Returns:
+        False if `stop` was set meanwhile.
+    """
+    told = False
+    while not stop.is_set():
+        try:
+            async with open_admin(settings):
+                return True
+        except KafkaError as error:
+            if not told:
+                log_event(_log, "broker.unreachable", level=logging.WARNING, reason=str(error))
+                told = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_S):
+                await stop.wait()
+    return False
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ Event = Literal[
     "process.started",  # once per process; often: it keeps dying, look for process.crashed
     "process.stopping",  # SIGTERM or SIGINT was received; the process drains
     "process.stopped",
+    "broker.unreachable",  # no Kafka broker can be reached; the process waits for one before it begins
     "process.crashed",  # with the traceback; the supervisor restarts it
     "ingest.refused",  # a webhook was answered 503 because Kafka did not acknowledge in time; ServiceTrade retries
     "ingest.too_large",  # a body above the limit was answered 413 and is lost: raise ingest.body_limit_bytes
