@@ -11,12 +11,18 @@ KEEP ?=
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The stamp is newer than the lock exactly when the environment holds what the lock names.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+
+# The stamp is newer than the lock exactly when the environment holds what the lock names. pip installs uv, uv the rest;
+# where uv cannot reach the package index (it does not read pip's configuration), pip does it all.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "installing into $(VENV) (first time only)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@awk '/^uv==/ {p = 1} p {print; if (!/\\$$/) exit}' requirements.lock > $(VENV)/uv.lock
+	@$(PIP) --require-hashes -r $(VENV)/uv.lock
+	@$(UV) --require-hashes -r requirements.lock || $(PIP) --require-hashes -r requirements.lock
+	@$(UV) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 run: $(VENV)/.installed ## the whole pipeline on a real Kafka: a scripted office day, then a ledger (KEEP=1 leaves it up)
@@ -37,9 +43,9 @@ format: $(VENV)/.installed ## let ruff format and mend what it can
 schemas: $(VENV)/.installed ## write schemas/json and schemas/asyncapi.yaml anew from the dataclasses
 	@$(BIN)/python -m schemas.generate
 
-LOCK := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
-lock: ## resolve requirements.lock, and what the image takes of it, anew (needs uv)
+lock: $(VENV)/.installed ## resolve requirements.lock, and what the image takes of it, anew
 	@$(LOCK) --group dev -o requirements.lock pyproject.toml
 	@$(LOCK) -c requirements.lock --excludes deploy/image.excludes -o deploy/image.lock pyproject.toml
 	@echo hatchling | $(LOCK) -c requirements.lock -o deploy/build.lock -
