@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from runtime.kafka import Partition
 from runtime.settings import KafkaSettings
@@ -16,6 +18,8 @@ from schemas.topics import FOR_EVER_MS, MAX_RECORD_BYTES, TOPICS, Topic
 
 _DAY_MS = 86_400_000
 _NO_ERROR = 0
+COORDINATOR_S = 20.0
+RETRY_S = 0.2
 
 
 @dataclass(slots=True)
@@ -75,9 +79,22 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClie
 
 
 async def committed_offsets(settings: KafkaSettings, group: str) -> dict[Partition, int]:
-    """What a consumer group has committed, by partition; partitions without a commit are left out."""
+    """What a consumer group has committed, by partition; partitions without a commit are left out.
+
+    Raises:
+        KafkaError: the brokers cannot say, for as long as COORDINATOR_S.
+    """
     async with open_admin(settings) as admin:
-        found = await admin.list_consumer_group_offsets(group)
+        end = time.monotonic() + COORDINATOR_S
+        while True:
+            try:
+                found = await admin.list_consumer_group_offsets(group)
+                break
+            except KafkaError as error:
+                # A new or restarted broker takes a moment to know who coordinates the group.
+                if not error.retriable or time.monotonic() > end:
+                    raise
+                await asyncio.sleep(RETRY_S)
     return {Partition(tp.topic, tp.partition): meta.offset for tp, meta in found.items() if meta.offset >= 0}
 
 

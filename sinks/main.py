@@ -1,0 +1,66 @@
+"""Wires the process of a sink: database, client, sink, worker, ops server."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from runtime import metrics
+from runtime.broker_watch import reached_broker, watching_broker
+from runtime.database import open_database
+from runtime.kafka import Producer
+from runtime.ops import ops_server
+from runtime.settings import Settings
+from servicetrade.client import ServiceTradeClient
+from servicetrade.session_store import SessionStore
+from sinks.mirror import Mirror
+from sinks.mirror_store import MirrorStore
+from sinks.worker import Worker, WorkerSettings
+
+
+async def run_mirror(settings: Settings, *, instance: str, ops_host: str, ops_port: int, stop: asyncio.Event) -> None:
+    """Mirror every change until `stop` is set; what is being read then is finished first.
+
+    Raises:
+        SettingsError: the store's URL or key is wrong.
+        KafkaError: the broker cannot be reached at the beginning.
+        ExceptionGroup: what crashed the worker.
+    """
+    how = settings.sinks.mirror
+    if not await reached_broker(settings.kafka, stop):
+        return
+    async with (
+        Producer.open(settings.kafka, client_id=instance) as producer,
+        open_database(settings.store) as engine,
+        watching_broker(settings.kafka) as watch,
+    ):
+        sessions, entities = SessionStore(engine, settings.store.key), MirrorStore(engine)
+        await sessions.create_tables()
+        await entities.create_tables()
+        async with ServiceTradeClient(settings.servicetrade, settings.accounts, sessions, observe=count) as client:
+            worker = Worker(
+                Mirror(client, entities),
+                producer,
+                settings.kafka,
+                WorkerSettings(
+                    group=how.group,
+                    instance=instance,
+                    session_timeout_s=how.session_timeout_s,
+                    concurrency=how.concurrency,
+                ),
+            )
+            async with ops_server(ops_host, ops_port, lambda: {**worker.ready(), **watch.ready()}):
+                await worker.run(stop)
+
+
+def count(account: str, method: str, kind: str, status: int | None) -> None:
+    """Count one exchange with ServiceTrade (`servicetrade.auth.Observe`)."""
+    metrics.API_REQUESTS.labels(account, kind, str(status or 0)).inc()
+    if (method, kind) == ("POST", "auth"):
+        metrics.LOGINS.labels(account, _login_outcome(status)).inc()
+
+
+def _login_outcome(status: int | None) -> str:
+    if status is not None and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return "made"
+    return "refused" if status == HTTPStatus.FORBIDDEN else "failed"
