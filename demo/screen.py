@@ -69,7 +69,7 @@ class Screen:
         bar = "━" * round(done * BAR_WIDTH)
         line = Text.assemble(
             (bar, "green"),
-            ("━" * (BAR_WIDTH - len(bar)), "dim"),
+            ("─" * (BAR_WIDTH - len(bar)), "dim"),
             f"  webhooks {figures.sent}/{figures.planned}  →  stored {figures.stored}"
             f"  →  changes {figures.changes}  →  delivered {figures.delivered}",
         )
