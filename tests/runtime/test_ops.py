@@ -1,0 +1,51 @@
+"""The operator's endpoints over a real socket."""
+
+from __future__ import annotations
+
+import socket
+
+import httpx
+import pytest
+import uvicorn
+
+from runtime.ops import ops_server, serving
+
+pytestmark = pytest.mark.anyio
+
+HOST = "127.0.0.1"
+
+
+async def test_alive_ready_and_metrics_are_answered_and_readiness_follows_its_conditions() -> None:
+    conditions = {"broker": True, "restored": False}
+    async with (
+        ops_server(HOST, 0, lambda: conditions) as port,
+        httpx.AsyncClient(base_url=f"http://{HOST}:{port}") as http,
+    ):
+        assert (await http.get("/livez")).status_code == 200
+        ready = await http.get("/readyz")
+        assert (ready.status_code, ready.json()) == (503, {"broker": True, "restored": False})
+        conditions["restored"] = True
+        assert (await http.get("/readyz")).status_code == 200
+        metrics = await http.get("/metrics")
+        assert metrics.headers["content-type"].startswith("text/plain")
+        assert "# TYPE tradewind_changes_total counter" in metrics.text
+        assert (await http.get("/elsewhere")).status_code == 404
+        assert (await http.post("/livez")).status_code == 405
+
+
+async def test_a_port_that_is_taken_is_an_exception_and_not_an_exit() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        with pytest.raises(OSError, match="in use"):
+            async with ops_server(HOST, taken.getsockname()[1], dict):
+                pass
+
+
+async def test_a_connection_is_accepted_as_soon_as_the_port_is_known() -> None:
+    async def app(_: object, __: object, ___: object) -> None:
+        pass
+
+    async with serving(uvicorn.Config(app, host=HOST, port=0, log_config=None, lifespan="off")) as port:
+        with socket.create_connection((HOST, port), timeout=5):
+            pass

@@ -1,0 +1,142 @@
+"""The configuration: what is wrong in it is named by file, line and key, and secrets stay secret."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runtime.settings import Settings, read_settings
+from runtime.toml_reader import Secret
+from schemas.errors import SettingsError
+
+GOOD = """\
+[kafka]
+bootstrap_servers = "127.0.0.1:9092"
+
+[store]
+url = "sqlite+aiosqlite:///data.db"
+key = { file = "key" }
+
+[accounts.acme]
+username = "api"
+password = { env = "PATH" }
+hook_secret = { file = "hook" }
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "key").write_text("key-8e21\n")
+    (tmp_path / "hook").write_text("winter-7f3a\n summer-91bc\n")
+    path = tmp_path / "tradewind.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def refusal(path: Path, old: str, new: str) -> str:
+    assert old in GOOD
+    path.write_text(GOOD.replace(old, new))
+    with pytest.raises(SettingsError) as caught:
+        read_settings(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_complete_file_is_read_and_secrets_are_fetched_from_where_it_says(config: Path) -> None:
+    settings = read_settings(config)
+    account = settings.accounts["acme"]
+    assert settings.store.key.reveal() == "key-8e21"
+    assert account.password.reveal() == os.environ["PATH"].strip()
+    assert account.hook_secret.reveal().split() == ["winter-7f3a", "summer-91bc"]
+    assert settings.ingest.port == 8080
+
+
+def test_no_secret_shows_when_the_settings_are_printed(config: Path) -> None:
+    settings = read_settings(config)
+    shown = f"{settings!r} {settings} {settings.store.key!s} {[settings.store.key]} {account_of(settings)!r}"
+    assert "***" in shown
+    assert not [secret for secret in ("key-8e21", os.environ["PATH"], "winter-7f3a", "summer-91bc") if secret in shown]
+
+
+def account_of(settings: Settings) -> object:
+    return settings.accounts["acme"]
+
+
+def test_paths_are_relative_to_the_file(config: Path) -> None:
+    config.write_text(GOOD + '\n[broker]\ndata_dir = "kafka"\n')
+    assert read_settings(config).broker.data_dir == config.parent / "kafka"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("username", "usernam", "tradewind.toml:9: accounts.acme.usernam: unknown key; did you mean username?"),
+        ("[store]", "[stroe]", "tradewind.toml:4: stroe: unknown key; did you mean store?"),
+        ("[kafka]\n", "[kafka]\ncolour = 1\n", "tradewind.toml:2: kafka.colour: unknown key; known here: bootstrap"),
+        ('username = "api"\n', "", "tradewind.toml:8: accounts.acme.username: missing key"),
+        ("[kafka]", "[kafka]\nretention_days = true", ":2: kafka.retention_days: expected an integer, found True"),
+        ('"api"', "7", ":9: accounts.acme.username: expected a string, found 7"),
+        ('{ file = "key" }', '"key-8e21"', ":6: store.key: a secret is named as { file"),
+        ('{ file = "key" }', '{ file = "key", env = "X" }', ":6: store.key: a secret is named as { file"),
+        ('file = "hook"', 'file = "nothing"', ":11: accounts.acme.hook_secret: secret file"),
+        (
+            'env = "PATH"',
+            'env = "NOT_SET_AT_ALL"',
+            ":10: accounts.acme.password: environment variable NOT_SET",
+        ),
+        ("[store]", "[ingest]\nport = '80'\n[store]", ":5: ingest.port: expected an integer, found '80'"),
+        ("[store]", "[ingest]\nack_timeout_s = 0\n[store]", ":4: ingest: ack_timeout_s must be above 0, found 0"),
+        ("[store]", "[ingest]\nack_timeout_s = nan\n[store]", "ack_timeout_s"),
+        ("[store]", "[ingest]\nbody_limit_bytes = 99999999\n[store]", "body_limit_bytes is at most 4194304"),
+        ("[store]", "[log]\nlevel = 'loud'\n[store]", ":5: log.level: must be one of 'debug', 'info'"),
+        ("[store]", "[pipeline]\nmax_ceiling_s = 900\n[store]", "pipeline: max_ceiling_s must be below memory_s"),
+        ("[store]", "[pipeline]\nhorizon_s = inf\n[store]", "horizon_s"),
+        ("[store]", "[pipeline]\nhorizon_s = nan\n[store]", "horizon_s"),
+        ("[store]", "[pipeline]\nhorizon_s = 5000000\n[store]", "retention_days must be at least twice"),
+        ("[accounts.acme]", '[accounts."Acme Inc"]', "accounts.Acme Inc: a name is made of"),
+        ("[accounts.acme]", "[accounts]\n[other]", "unknown key"),
+        ("[store]", "[store", "tradewind.toml: not valid TOML: Expected ']'"),
+        ("[store]", "[sinks]\nmirror = 3\n[store]", ":5: sinks.mirror: expected a table, found 3"),
+    ],
+)
+def test_what_is_wrong_is_named_by_file_line_and_key(config: Path, old: str, new: str, told: str) -> None:
+    message = refusal(config, old, new)
+    assert message.startswith(str(config))
+    assert told in message
+
+
+@pytest.mark.parametrize("secrets", ["", "one two three"])
+def test_a_hook_secret_is_one_or_two_during_a_rotation(config: Path, secrets: str) -> None:
+    (config.parent / "hook").write_text(secrets)
+    message = refusal(config, "", "")
+    assert ":8: accounts.acme: hook_secret holds one secret, or two during a rotation" in message
+
+
+def test_a_secret_written_into_the_file_is_refused_without_repeating_it(config: Path) -> None:
+    assert "hunter2" not in refusal(config, '{ file = "hook" }', '"hunter2"')
+
+
+@pytest.mark.parametrize("name", ["tradewind.toml", "key"])
+def test_a_file_that_is_not_utf_8_is_a_sentence_and_not_a_traceback(config: Path, name: str) -> None:
+    (config.parent / name).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match=name):
+        read_settings(config)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"absent\.toml: cannot be read: No such file"):
+        read_settings(tmp_path / "absent.toml")
+
+
+def test_secrets_compare_by_value() -> None:
+    assert Secret("a") == Secret("a")
+    assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
+    assert Secret("a") != "a"
+
+
+def test_the_whole_configuration_is_a_frozen_value(config: Path) -> None:
+    settings: Settings = read_settings(config)
+    with pytest.raises(AttributeError):
+        settings.kafka = settings.kafka  # type: ignore[misc]
