@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from processors.notification import Notification, parse
+from processors.notification import Notification, name_elements, parse
 from processors.rules import AccountRules, builtin_rules, read_rules
 from schemas.change import EntityChange, decode_change
 from schemas.deadletter import read_dead_letter
@@ -147,8 +147,7 @@ class _LogCount:
         webhook = parse(record.value or b"", appended_ms=record.timestamp)
         self._ledger.notifications += len(webhook.notifications) + len(webhook.unreadable)
         if webhook.unreadable:
-            indices = ",".join(str(bad.index) for bad in webhook.unreadable if bad.index is not None)
-            if self._buried.get((record.partition, record.offset)) == indices:
+            if self._buried.get((record.partition, record.offset)) == name_elements(webhook.unreadable):
                 self._ledger.quarantined += len(webhook.unreadable)
             else:
                 self._ledger.lost_in_processing += len(webhook.unreadable)

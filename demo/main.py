@@ -22,7 +22,7 @@ from processors.rules_file import read_rules_file
 from runtime.broker import prepare
 from runtime.database import Database, open_database
 from runtime.kafka import KafkaError, LogReader
-from runtime.topics import ensure_topics
+from runtime.kafka.topics import ensure_topics
 from schemas.topics import CHANGES, DELIVERIES, WEBHOOKS
 from servicetrade.client import ServiceTradeClient
 from servicetrade.session_store import SessionStore

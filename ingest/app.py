@@ -31,6 +31,10 @@ class _TooLargeError(Exception):
     """The body is above the limit."""
 
 
+class _UnreadError(Exception):
+    """The request offers to change the protocol: its body is then not given to the application."""
+
+
 class _SenderGoneError(Exception):
     """The sender closed the connection before the body was complete."""
 
@@ -66,20 +70,21 @@ class Receiver:
         elif scope["method"] != "POST":
             await _answer(send, 405)
         else:
-            await self._webhook(account, receive, send)
+            upgrade = any(name == b"upgrade" for name, _ in scope["headers"])
+            await self._webhook(account, receive, send, upgrade=upgrade)
 
-    async def _webhook(self, account: str, receive: Receive, send: Send) -> None:
+    async def _webhook(self, account: str, receive: Receive, send: Send, *, upgrade: bool) -> None:
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._ack_timeout_s):
-                await self._append(account, await self._body(receive))
+                await self._append(account, await self._body(receive, upgrade=upgrade))
         except _SenderGoneError:
             return
         except _TooLargeError:
             status, outcome = 413, "too_large"
             limit = self._body_limit_bytes
             log_event(_log, "ingest.too_large", level=logging.ERROR, account=account, limit_bytes=limit)
-        except (TimeoutError, KafkaError) as error:
+        except (TimeoutError, KafkaError, _UnreadError) as error:
             status, outcome = 503, "unavailable"
             log_event(_log, "ingest.refused", level=logging.WARNING, account=account, reason=repr(error))
         else:
@@ -88,20 +93,24 @@ class Receiver:
         metrics.WEBHOOKS_RECEIVED.labels(account, outcome).inc()
         await _answer(send, status)
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _body(self, receive: Receive, *, upgrade: bool) -> bytes:
+        if upgrade:
+            raise _UnreadError
         parts: list[bytes] = []
         size = 0
-        while True:
+        more = True
+        while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _SenderGoneError
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._body_limit_bytes:
-                raise _TooLargeError
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+            size += len(message.get("body", b""))
+            # What is too much is read but not kept: a sender who is still writing would not see an answer.
+            if size <= self._body_limit_bytes:
+                parts.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        if size > self._body_limit_bytes:
+            raise _TooLargeError
+        return b"".join(parts)
 
     async def _append(self, account: str, body: bytes) -> None:
         """Return once every in-sync replica has the record; after a time-out it may still get there."""
@@ -121,7 +130,5 @@ def _look_at_result(sent: asyncio.Future[Any]) -> None:
 
 async def _answer(send: Send, status: int) -> None:
     headers = [(b"content-length", b"0")] if status != 204 else []  # noqa: PLR2004 (204 has no length)
-    if status == 413:  # noqa: PLR2004 (the rest of the body is not read, so the connection cannot be used again)
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -38,6 +38,7 @@ async def run(settings: Settings, *, ops_host: str, ops_port: int, stop: asyncio
             host=ingest.host,
             port=ingest.port,
             http="httptools",
+            ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from processors.duplicates import RememberedMessages
-from processors.notification import Notification, Unreadable, Webhook, parse
+from processors.notification import Notification, Unreadable, Webhook, name_elements, parse
 from processors.rules import AccountRules, builtin_rules, read_rules
 from processors.window import Opening, Origin, Window
 from schemas.change import ClosedBy, EntityChange
@@ -211,7 +211,7 @@ class Consolidator:
             # The log's time, not a clock's: whoever reads the log again writes the same bytes.
             first_failure_ms=record.timestamp,
             last_failure_ms=record.timestamp,
-            elements=",".join(str(fault.index) for fault in faults if fault.index is not None),
+            elements=name_elements(faults),
         )
         outcome.dead_letters.append((record, letter))
 

@@ -12,9 +12,9 @@ from processors.consolidator import Consolidator, Ledger, Outcome
 from processors.restore import Restored, read_rules_history, restore
 from runtime import metrics
 from runtime.kafka import Headers, LogReader, Partition, Producer, acknowledged
+from runtime.kafka.topics import committed_offsets
 from runtime.logs import log_event
 from runtime.settings import KafkaSettings
-from runtime.topics import committed_offsets
 from schemas.change import cloud_event_headers
 from schemas.encoding import encode
 from schemas.errors import LogGapError
@@ -24,6 +24,7 @@ from schemas.topics import CHANGES, CONTROL_HEADER, CONTROL_TICK, DEADLETTERS, R
 
 _log = logging.getLogger(__name__)
 
+DAY_MS = 86_400_000
 Commit = Callable[[Mapping[Partition, int]], Awaitable[bool]]
 Outgoing = tuple[str, bytes | None, bytes, Headers]
 
@@ -91,6 +92,7 @@ class Engine:
         self._settled = asyncio.Event()
         """Set while every assigned partition stands at its committed offset or beyond."""
         self._moved = asyncio.Event()
+        self._reading = asyncio.Lock()
         metrics.OPEN_WINDOWS.set_function(lambda: sum(one.open_windows for one in self._consolidators()))
         metrics.LEDGER_IMBALANCE.set_function(
             lambda: sum(one.ledger.imbalance(one.open_notifications) for one in self._consolidators())
@@ -132,7 +134,8 @@ class Engine:
             await self._rebalanced.wait()
             self._rebalanced.clear()
             generation = self._generation
-            await self._restore_all(self._assigned)
+            async with self._reading:
+                await self._restore_all(self._assigned)
             if generation == self._generation:
                 self._settled.set()
                 self._moved.set()
@@ -155,6 +158,7 @@ class Engine:
                 epoch=self._kafka.log_epoch,
                 times=self._times,
                 history=history,
+                oldest_ms=round(time.time() * 1000) - self._kafka.retention_days * DAY_MS,
                 accept_loss=self._accept_loss,
             )
             self._take(partition, restored)
@@ -202,7 +206,7 @@ class Engine:
             if not records:
                 return
         if records[0].offset > owned.position:
-            await self._refuse_gap(owned, records[0].offset)
+            records = [*await self._missing(owned, records[0].offset), *records]
         before = replace(owned.consolidator.ledger)
         outcome = owned.consolidator.feed(records)
         owned.position = records[-1].offset + 1
@@ -217,14 +221,23 @@ class Engine:
         else:
             log_event(_log, "processors.commit_refused", level=logging.WARNING, partition=partition.number)
 
-    async def _refuse_gap(self, owned: Owned, found: int) -> None:
-        """Offsets may have gaps of their own; it is loss only if the log now begins after our position."""
-        beginning = await self._reader.beginning(owned.partition)
-        if beginning > owned.position and not self._accept_loss:
-            raise LogGapError(
-                f"{owned.partition.topic}[{owned.partition.number}]: retention removed {owned.position} to {found - 1} "
-                "before they were processed; --accept-loss goes on without them"
-            )
+    async def _missing(self, owned: Owned, found: int) -> list[Record]:
+        """What the log holds between the position and the batch: nothing where offsets have gaps of their own.
+
+        A batch can be ahead of the position: fetched before a rebalance, and put into the queue after it was cleared.
+        """
+        partition = owned.partition
+        async with self._reading:
+            beginning = await self._reader.beginning(partition)
+            if beginning > owned.position and not self._accept_loss:
+                raise LogGapError(
+                    f"{partition.topic}[{partition.number}]: retention removed {owned.position} to {beginning - 1} "
+                    "before they were processed; --accept-loss goes on without them"
+                )
+            missing: list[Record] = []
+            async for batch in self._reader.read(partition, max(owned.position, beginning), found):
+                missing += batch
+        return missing
 
     async def _send(self, outcome: Outcome) -> None:
         prefix = self._kafka.topic_prefix

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,10 @@ MAX_NESTING = 100
 """Levels of arrays and objects in a value of a changeset: JSON is read to 1,024 levels, but written only to 254."""
 MAX_VALUE_BYTES = 10_000
 """Of a value of a changeset as JSON; with the other bounds it keeps every change below what a record may hold."""
+MAX_ELEMENTS = 100_000
+"""Of a message: more than a body of the largest size could hold, were they all notifications."""
+MAX_NAMED = 1_000
+"""Bad elements that a dead letter names; where there are more, it stands for the whole body."""
 MAX_NAME = 200
 """Characters of a field's name and of a message id."""
 _SHORT = 1_000
@@ -55,6 +59,13 @@ class Unreadable:
     message: str
 
 
+def name_elements(faults: Sequence[Unreadable]) -> str:
+    """The indices of bad elements, comma-separated; nothing where they are too many or it is the whole body."""
+    if len(faults) > MAX_NAMED:
+        return ""
+    return ",".join(str(fault.index) for fault in faults if fault.index is not None)
+
+
 @dataclass(slots=True)
 class Webhook:
     """A body as far as it could be read; each element is in exactly one of the two lists."""
@@ -85,6 +96,8 @@ def parse(body: bytes, *, appended_ms: int, only: Container[int] | None = None) 
     data = message.get("data")
     if not isinstance(data, list):
         return _whole(body, "no-data", "data is missing" if "data" not in message else f"data is {_kind(data)}")
+    if len(data) > MAX_ELEMENTS:
+        return _whole(body, "too-many-elements", f"data has {len(data)} elements, more than {MAX_ELEMENTS}")
     message_id = message.get("messageId")
     if not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_NAME:
         message_id = _fingerprint(body)

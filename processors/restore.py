@@ -61,6 +61,7 @@ async def restore(
     epoch: int,
     times: PipelineTimes,
     history: Sequence[RulesInForce],
+    oldest_ms: int,
     accept_loss: bool = False,
 ) -> Restored:
     """The state at `committed`, from the stretch of the log that it depends on.
@@ -72,6 +73,7 @@ async def restore(
         epoch: the operator's log epoch.
         times: settings of the pipeline.
         history: all records of tradewind.rules.
+        oldest_ms: retention has removed nothing that is younger (Unix milliseconds).
         accept_loss: go on from what is left where retention removed records that are needed.
 
     Raises:
@@ -82,18 +84,21 @@ async def restore(
     position = beginning if committed is None else committed
     start = position
     last_append_ms = None
+    removed = False
     if committed is not None:
         if committed < beginning and not accept_loss:
             raise LogGapError(
                 f"{partition.topic}[{partition.number}] begins at {beginning}, but only what is before {committed} was "
                 f"processed: {beginning - committed} records are lost to retention; --accept-loss goes on without them"
             )
-        position = max(committed, beginning)
+        start = position = max(committed, beginning)
         last_append_ms = await _last_append_before(reader, partition, beginning, position)
         if last_append_ms is not None:
             bound = last_append_ms - times.restore_ms
             start = min(position, await reader.first_at_or_after(partition, bound))
-        if beginning > 0 and start == beginning and not accept_loss:
+            removed = beginning > 0 and start == beginning and bound < oldest_ms
+        # Where nothing at all is left before the position, its windows were closed by ticks long before.
+        if removed and not accept_loss:
             raise LogGapError(
                 f"{partition.topic}[{partition.number}] begins at {beginning}: retention removed records that the "
                 f"state at {position} may depend on; --accept-loss goes on from what is left"

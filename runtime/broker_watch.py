@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from runtime.kafka import KafkaError
+from runtime.kafka.topics import open_admin
 from runtime.logs import log_event
 from runtime.settings import KafkaSettings
-from runtime.topics import open_admin
 
 INTERVAL_S = 2.0
 RETRY_S = 0.5

@@ -14,6 +14,7 @@ from typing import Annotated
 from cryptography.fernet import Fernet
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from runtime.kafka import KafkaError
 from runtime.process import run_process
@@ -53,13 +54,17 @@ def main() -> None:
     try:
         sys.exit(app())
     except TradewindError as error:
-        _err.print(f"[bold red]tradewind:[/] {error}", highlight=False)
+        _complain(str(error))
         sys.exit(MISCONFIGURED)
     except KafkaError as error:
-        _err.print(f"[bold red]tradewind:[/] Kafka: {error}", highlight=False)
+        _complain(f"Kafka: {error}")
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _complain(sentence: str) -> None:
+    _err.print(f"[bold red]tradewind:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
 
 
 @app.command
@@ -124,7 +129,7 @@ def _worker(settings: Settings, name: str, main: Callable[[asyncio.Event], Await
 @app.command
 def topics(*, config: Config = DEFAULT_CONFIG) -> int:
     """Create the Kafka topics; existing ones are compared and left alone."""
-    from runtime.topics import ensure_topics
+    from runtime.kafka.topics import ensure_topics
 
     report = asyncio.run(ensure_topics(read_settings(config).kafka))
     for name in report.created:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal
-
-from schemas.encoding import encode
 
 Event = Literal[
     "process.started",  # once per process; often: it keeps dying, look for process.crashed
@@ -52,11 +51,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1]:
             entry["error"] = repr(record.exc_info[1])
             entry["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return encode({name: _plain(value) for name, value in entry.items()}).decode()
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+        return json.dumps(entry, default=str)
 
 
 class _AtMostOncePer(logging.Filter):

@@ -34,21 +34,32 @@ async def serving(config: uvicorn.Config) -> AsyncIterator[int]:
     """Serve HTTP for as long as the block lasts; yields the port, which the system chose if 0 was asked for.
 
     Raises:
-        OSError: the address cannot be bound.
+        OSError: the address cannot be bound, or the server ended by itself (in an ExceptionGroup).
     """
     server = QuietServer(config)
+    stopped = asyncio.Event()
     # Bound here, so that a taken port is an exception of ours and not uvicorn's sys.exit(1).
     # The protocol is named because asyncio switches Nagle's algorithm off only then: 40 ms an answer otherwise.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((config.host, config.port))
-    task = asyncio.create_task(server.serve(sockets=[sock]), name=f"http:{config.port}")
-    try:
-        yield int(sock.getsockname()[1])
-    finally:
-        server.should_exit = True
-        await task
-        sock.close()
+    with sock:
+        sock.bind((config.host, config.port))
+        sock.listen(config.backlog)
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(server.serve(sockets=[sock]), name=f"http:{config.port}")
+            serving.add_done_callback(lambda _: stopped.set())
+            tasks.create_task(_fail_if_stopped(server, stopped))
+            try:
+                yield int(sock.getsockname()[1])
+            finally:
+                server.should_exit = True
+
+
+async def _fail_if_stopped(server: uvicorn.Server, stopped: asyncio.Event) -> None:
+    """A server that ends by itself must not leave its process running without one."""
+    await stopped.wait()
+    if not server.should_exit:
+        raise OSError("the HTTP server stopped")
 
 
 @asynccontextmanager

@@ -64,11 +64,9 @@ class ProcessorsSettings:
     ops_port: int = 9102
     session_timeout_s: float = 15.0
     """How long Kafka keeps a silent worker's partitions for it before others take over."""
-    stall_timeout_s: float = 60.0
-    """Behind the end of the log and not moving for so long: the worker gives up and is restarted."""
 
     def __post_init__(self) -> None:
-        _positive(session_timeout_s=self.session_timeout_s, stall_timeout_s=self.stall_timeout_s)
+        _positive(session_timeout_s=self.session_timeout_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -50,6 +51,8 @@ def read_toml(path: Path, cls: type[T]) -> T:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8: {error}") from error
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -102,8 +105,8 @@ class _Reader:
             result = self._secret(value, at)
         elif hint is Path:
             result = self._path.parent / Path(self._expect(str, value, at)).expanduser()
-        elif hint is float and type(value) is int:
-            result = float(value)
+        elif hint is float and type(value) in (int, float):
+            result = float(value) if math.isfinite(value) else self.fail(at, f"expected a number, found {value}")
         else:
             result = self._expect(hint, value, at)
         return result
@@ -116,6 +119,8 @@ class _Reader:
                     text = path.read_text(encoding="utf-8")
                 except OSError as error:
                     self.fail(at, f"secret file {path} cannot be read: {error.strerror}", error)
+                except UnicodeDecodeError as error:
+                    self.fail(at, f"secret file {path} is not UTF-8", error)
             case {"env": str(name), **rest} if not rest:
                 if name not in os.environ:
                     self.fail(at, f"environment variable {name} is not set")

@@ -27,7 +27,7 @@ class DeadLetter:
     first_failure_ms: int
     last_failure_ms: int
     elements: str = ""
-    """Comma-separated indices of the bad elements of a webhook's data array; empty: the whole record."""
+    """Comma-separated indices of the bad elements of a webhook's data array, at most 1,000; empty: the whole record."""
 
     def headers(self) -> list[tuple[str, bytes]]:
         """The reason as Kafka headers."""

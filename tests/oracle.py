@@ -130,7 +130,9 @@ class _Run:
     # 4. Reading.
     def webhook(self, record: LogRecord, now: int) -> None:
         account, chosen, body = account_name(record), chosen_elements(record), json_object(record.value)
-        if account is None or chosen == "unreadable" or body is None or not isinstance(body.get("data"), list):
+        data = body.get("data") if body is not None else None
+        usable = isinstance(data, list) and len(data) <= 100_000
+        if account is None or chosen == "unreadable" or body is None or not usable:
             self.bury(record)
             self.out.notifications += 1
             self.out.quarantined += 1
@@ -146,7 +148,7 @@ class _Run:
             else:
                 self.notice(note, account, now)
         if bad:
-            self.bury(record, bad)
+            self.bury(record, bad if len(bad) <= 1_000 else ())
             self.out.quarantined += len(bad)
 
     def notice(self, note: Note, account: str, now: int) -> None:

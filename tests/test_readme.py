@@ -14,8 +14,8 @@ import pytest
 
 from runtime.cli import app
 from runtime.kafka import Producer
+from runtime.kafka.topics import ensure_topics
 from runtime.settings import KafkaSettings
-from runtime.topics import ensure_topics
 from schemas.change import cloud_event_headers
 from schemas.encoding import encode
 from schemas.topics import CHANGES

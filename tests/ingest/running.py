@@ -14,9 +14,9 @@ import uvicorn
 from ingest.app import Receiver
 from ingest.hooks import Hooks
 from runtime.kafka import LogReader, Producer
+from runtime.kafka.topics import ensure_topics
 from runtime.ops import serving
 from runtime.settings import KafkaSettings
-from runtime.topics import ensure_topics
 from schemas.record import LogRecord
 from schemas.topics import WEBHOOKS
 

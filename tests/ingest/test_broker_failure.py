@@ -15,8 +15,8 @@ import pytest
 from runtime.broker import RunningBroker, running_broker
 from runtime.broker_watch import watching_broker
 from runtime.kafka import KafkaError, Producer
+from runtime.kafka.topics import ensure_topics
 from runtime.settings import IngestSettings, KafkaSettings
-from runtime.topics import ensure_topics
 from tests.ingest.running import ACME, HOST, RAW_LOG, listening, receiver_on
 
 pytestmark = pytest.mark.anyio

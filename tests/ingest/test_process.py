@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runtime.kafka.topics import ensure_topics
 from runtime.settings import KafkaSettings
-from runtime.topics import ensure_topics
 from schemas.topics import WEBHOOKS
 from tests.ingest.running import HOST, LIMIT, RAW_LOG, free_port, read_all
 

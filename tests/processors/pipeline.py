@@ -23,9 +23,9 @@ from processors.main import run
 from processors.rules_apply import apply_rules
 from processors.window import Origin
 from runtime.kafka import LogReader, Partition, Producer
+from runtime.kafka.topics import ensure_topics, open_admin
 from runtime.settings import AccountSettings, KafkaSettings, ProcessorsSettings, Settings, StoreSettings
 from runtime.toml_reader import Secret
-from runtime.topics import ensure_topics, open_admin
 from schemas.encoding import encode
 from schemas.pipeline import PipelineTimes
 from schemas.record import LogRecord

@@ -14,8 +14,8 @@ from processors.consolidator import Consolidator
 from processors.engine import Engine
 from processors.window import Origin
 from runtime.kafka import LogReader, Partition
+from runtime.kafka.topics import committed_offsets
 from runtime.settings import KafkaSettings
-from runtime.topics import committed_offsets
 from schemas.change import cloud_event_headers, decode_change
 from schemas.encoding import encode
 from schemas.errors import LogGapError

@@ -20,8 +20,8 @@ from faust.types import ConsumerMessage
 
 from processors.faust_batches import BatchConsumer, BatchTransport, OnBatch, Worker
 from runtime.kafka import Partition
+from runtime.kafka.topics import committed_offsets
 from runtime.settings import KafkaSettings, ProcessorsSettings
-from runtime.topics import committed_offsets
 from schemas.record import Record
 from schemas.topics import WEBHOOKS
 from tests.processors.pipeline import (

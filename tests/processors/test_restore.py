@@ -42,6 +42,10 @@ def test_the_rules_of_the_highest_position_before_the_start_hold_whatever_their_
     assert rules_at(history, HERE, 1, max_ceiling_ms=60_000) == {}
 
 
+NEVER_YOUNGER = 2**60
+"""Milliseconds: whatever is missing may have been removed by retention."""
+
+
 async def a_log(pipeline: Pipeline) -> tuple[Partition, list[LogRecord]]:
     await pipeline.rules("acme")
     for number in range(8):
@@ -61,7 +65,14 @@ async def test_what_comes_out_after_any_position_is_the_same_as_without_a_restar
             whole = Consolidator(Origin(partition.topic, 0, 1), TIMES)
             whole.feed(records[:position])
             restored = await restore(
-                pipeline.reader, partition, position, epoch=1, times=TIMES, history=[], accept_loss=False
+                pipeline.reader,
+                partition,
+                position,
+                epoch=1,
+                times=TIMES,
+                history=[],
+                oldest_ms=NEVER_YOUNGER,
+                accept_loss=False,
             )
             assert restored.position == position
             assert restored.records == position
@@ -72,7 +83,9 @@ async def test_what_comes_out_after_any_position_is_the_same_as_without_a_restar
 async def test_without_a_committed_offset_reading_starts_with_the_log(kafka: KafkaSettings) -> None:
     async with pipeline_on(kafka, partitions=1) as pipeline:
         partition, _ = await a_log(pipeline)
-        fresh = await restore(pipeline.reader, partition, None, epoch=1, times=TIMES, history=[])
+        fresh = await restore(
+            pipeline.reader, partition, None, epoch=1, times=TIMES, history=[], oldest_ms=NEVER_YOUNGER
+        )
         assert (fresh.position, fresh.records, fresh.last_append_ms) == (0, 0, None)
 
 
@@ -91,9 +104,26 @@ async def test_where_retention_removed_what_is_needed_it_refuses_and_goes_on_onl
         partition, _ = await a_log(pipeline)
         await removed_before(kafka, partition, 6)
         with pytest.raises(LogGapError, match=told):
-            await restore(pipeline.reader, partition, committed, epoch=1, times=TIMES, history=[])
+            await restore(
+                pipeline.reader, partition, committed, epoch=1, times=TIMES, history=[], oldest_ms=NEVER_YOUNGER
+            )
         async with asyncio.timeout(30):
             restored = await restore(
-                pipeline.reader, partition, committed, epoch=1, times=TIMES, history=[], accept_loss=True
+                pipeline.reader,
+                partition,
+                committed,
+                epoch=1,
+                times=TIMES,
+                history=[],
+                oldest_ms=NEVER_YOUNGER,
+                accept_loss=True,
             )
         assert restored.position == max(committed, 6)
+
+
+async def test_what_is_younger_than_retention_was_not_removed_by_it_so_nothing_is_missing(kafka: KafkaSettings) -> None:
+    async with pipeline_on(kafka, partitions=1) as pipeline:
+        partition, _ = await a_log(pipeline)
+        await removed_before(kafka, partition, 6)
+        restored = await restore(pipeline.reader, partition, 7, epoch=1, times=TIMES, history=[], oldest_ms=0)
+        assert (restored.position, restored.records) == (7, 1)

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from runtime.kafka import GroupConsumer, LogReader, Partition, Position, Producer, acknowledged
+from runtime.kafka.topics import committed_offsets, ensure_topics
 from runtime.settings import KafkaSettings
-from runtime.topics import committed_offsets, ensure_topics
 from schemas.record import LogRecord
 from schemas.topics import RULES, WEBHOOKS
 
@@ -179,14 +179,3 @@ async def test_a_commit_for_a_partition_that_went_to_another_member_is_refused_w
 
 def read_keys(found: dict[Partition, list[LogRecord]]) -> set[Partition]:
     return set(found)
-
-
-async def test_lag_is_what_was_not_read_yet(kafka: KafkaSettings, topic: str, producer: Producer) -> None:
-    await fill(producer, topic, 10)
-    group = kafka.topic_prefix + "group"
-    partition = Partition(topic, 0)
-    async with GroupConsumer.open(kafka, topic=topic, group=group, instance=None, session_timeout_s=6) as consumer:
-        async with asyncio.timeout(30):
-            while not await consumer.read(wait_s=0.5, at_most=4):
-                pass
-        assert consumer.lag()[partition] == 6

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from runtime.kafka.topics import committed_offsets, ensure_topics, full_name, wanted_config
 from runtime.settings import KafkaSettings
-from runtime.topics import committed_offsets, ensure_topics, full_name, wanted_config
 from schemas.topics import RULES, TOPICS, WEBHOOKS
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from runtime.kafka import KafkaError, LogReader, Producer
+from runtime.kafka.topics import committed_offsets, ensure_topics
 from runtime.settings import KafkaSettings
-from runtime.topics import committed_offsets, ensure_topics
 from schemas.change import Action, EntityChange, cloud_event_headers
 from schemas.encoding import decode, encode
 from schemas.record import LogRecord

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from runtime.kafka import Partition
+from runtime.kafka.records import Partition
 from runtime.settings import KafkaSettings
 from schemas.topics import FOR_EVER_MS, MAX_RECORD_BYTES, TOPICS, Topic
 

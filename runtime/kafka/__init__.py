@@ -1,0 +1,20 @@
+"""The Kafka adapter over aiokafka, which is untyped and whose defaults are unsafe: nobody else imports it."""
+
+from aiokafka.errors import KafkaError
+
+from runtime.kafka.group import GroupConsumer
+from runtime.kafka.producer import Headers, Producer, acknowledged
+from runtime.kafka.reader import LogReader
+from runtime.kafka.records import READ_BYTES, Partition, Position
+
+__all__ = [
+    "READ_BYTES",
+    "GroupConsumer",
+    "Headers",
+    "KafkaError",
+    "LogReader",
+    "Partition",
+    "Position",
+    "Producer",
+    "acknowledged",
+]

@@ -1,0 +1,128 @@
+"""The durable producer: a record counts as sent only when every in-sync replica has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from runtime.kafka.records import Partition, Position
+from runtime.settings import KafkaSettings
+from schemas.topics import MAX_RECORD_BYTES
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Producer:
+    """One long-lived idempotent producer per process.
+
+    aiokafka's defaults are unsafe (acks=1), and a partition for which the broker refused a record for good stays out
+    of step with it: such a producer is replaced by a new one before the next record.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, client_id: str, linger_ms: int) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._linger_ms = linger_ms
+        self._kafka = self._new()
+        self._spent: list[AIOKafkaProducer] = []
+        self._replacing = asyncio.Lock()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: KafkaSettings, *, client_id: str, linger_ms: int = 0) -> AsyncIterator[Producer]:
+        """Connect; flush and disconnect on leaving.
+
+        Raises:
+            KafkaError: no broker can be reached.
+        """
+        producer = cls(settings, client_id=client_id, linger_ms=linger_ms)
+        try:
+            await producer._kafka.start()
+            yield producer
+        finally:
+            for kafka in (*producer._spent, producer._kafka):
+                await kafka.stop()
+
+    async def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> asyncio.Future[Any]:
+        """Put a record into the send buffer; waits while that is full.
+
+        Returns:
+            A future that resolves when all in-sync replicas have the record, or raises KafkaError. Await it: an
+            error that nobody looks at is a lost record. `acknowledged` turns its result into a Position.
+        """
+        if self._kafka in self._spent:
+            await self._replace()
+        kafka = self._kafka
+        future: asyncio.Future[Any] = await kafka.send(
+            topic, key=key, value=value, headers=list(headers), partition=partition
+        )
+        future.add_done_callback(lambda sent: self._look_at(kafka, sent))
+        return future
+
+    async def send_all(
+        self, records: Iterable[tuple[str, bytes | None, bytes, Headers]], *, partition: int | None = None
+    ) -> None:
+        """Send (topic, key, value, headers) in order and wait until every one is acknowledged.
+
+        Raises:
+            KafkaError: one was not; the others may or may not have been appended.
+        """
+        pending = [
+            await self.send(topic, key=key, value=value, headers=headers, partition=partition)
+            for topic, key, value, headers in records
+        ]
+        if pending:
+            await asyncio.gather(*pending)
+
+    def _new(self) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            bootstrap_servers=self._settings.bootstrap_servers,
+            client_id=self._client_id,
+            acks="all",
+            enable_idempotence=True,
+            compression_type="zstd",
+            linger_ms=self._linger_ms,
+            max_batch_size=256 * 1024,
+            max_request_size=MAX_RECORD_BYTES,
+            request_timeout_ms=30_000,
+        )
+
+    def _look_at(self, kafka: AIOKafkaProducer, sent: asyncio.Future[Any]) -> None:
+        error = None if sent.cancelled() else sent.exception()
+        if isinstance(error, KafkaError) and not error.retriable and kafka not in self._spent:
+            self._spent.append(kafka)
+
+    async def _replace(self) -> None:
+        async with self._replacing:
+            if self._kafka in self._spent:
+                fresh = self._new()
+                try:
+                    await fresh.start()
+                except BaseException:
+                    await fresh.stop()
+                    raise
+                # What the old one still holds is sent or fails by itself; it is stopped with the process.
+                self._kafka = fresh
+
+
+async def acknowledged(sent: asyncio.Future[Any]) -> Position:
+    """Wait for a record's acknowledgement.
+
+    Raises:
+        KafkaError: it was not appended, or nobody knows.
+    """
+    metadata = await sent
+    return Position(Partition(metadata.topic, metadata.partition), metadata.offset)
