@@ -1,4 +1,4 @@
-"""The shell around the pure core: restores partitions, feeds batches, sends what comes out, commits, and ticks."""
+"""The shell around the pure core: restores partitions, feeds batches, sends what comes out, and commits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from processors.consolidator import Consolidator, Ledger, Outcome
+from processors.consolidator import Consolidator, Outcome
+from processors.figures import count
+from processors.owned import Owned
 from processors.restore import Restored, read_rules_history, restore
+from processors.ticker import Ticker
 from runtime import metrics
-from runtime.kafka import Headers, LogReader, Partition, Producer, acknowledged
+from runtime.kafka import Headers, LogReader, Partition, Producer
 from runtime.kafka.topics import committed_offsets
 from runtime.logs import log_event
 from runtime.settings import KafkaSettings
@@ -20,41 +23,13 @@ from schemas.encoding import encode
 from schemas.errors import LogGapError
 from schemas.pipeline import PipelineTimes
 from schemas.record import Record
-from schemas.topics import CHANGES, CONTROL_HEADER, CONTROL_TICK, DEADLETTERS, RULES
+from schemas.topics import CHANGES, DEADLETTERS, RULES
 
 _log = logging.getLogger(__name__)
 
 DAY_MS = 86_400_000
 Commit = Callable[[Mapping[Partition, int]], Awaitable[bool]]
 Outgoing = tuple[str, bytes | None, bytes, Headers]
-
-
-@dataclass(slots=True)
-class Owned:
-    """A partition that this worker owns: its state, and what is needed to know the log's time."""
-
-    partition: Partition
-    consolidator: Consolidator
-    position: int
-    """Offset of the next record to consume."""
-    committed: int
-    last_append_ms: int | None
-    read_at: float
-    """Monotonic seconds at which the record with that append time was read."""
-    tick: asyncio.Task[int] | None = None
-    """The one outstanding tick; resolves to its offset."""
-
-    def log_time_ms(self, now: float) -> float | None:
-        """The least that the partition's time can be at monotonic second `now`, or None if nothing was read yet."""
-        return None if self.last_append_ms is None else self.last_append_ms + (now - self.read_at) * 1000
-
-    def tick_outstanding(self) -> bool:
-        """Whether a tick was sent that has not been consumed.
-
-        Raises:
-            KafkaError: it could not be sent.
-        """
-        return self.tick is not None and (not self.tick.done() or self.tick.result() >= self.position)
 
 
 class Engine:
@@ -91,7 +66,7 @@ class Engine:
         self._rebalanced = asyncio.Event()
         self._settled = asyncio.Event()
         """Set while every assigned partition stands at its committed offset or beyond."""
-        self._moved = asyncio.Event()
+        self._ticker = Ticker(producer, lambda: list(self._owned.values()))
         self._reading = asyncio.Lock()
         metrics.OPEN_WINDOWS.set_function(lambda: sum(one.open_windows for one in self._consolidators()))
         metrics.LEDGER_IMBALANCE.set_function(
@@ -113,13 +88,14 @@ class Engine:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._restore_after_rebalance())
-            tasks.create_task(self._tick_on_silence())
+            tasks.create_task(self._ticker.run())
 
     # -- assignment ------------------------------------------------------------------------------------------------
 
     async def on_revoked(self, partitions: frozenset[Partition]) -> None:
         """Hold all batches until the next assignment; what is in memory is kept only as far as that allows."""
         self._settled.clear()
+        self._generation += 1  # a restore that is under way is for an assignment that has ended
         log_event(_log, "processors.revoked", partitions=len(partitions))
 
     async def on_assigned(self, partitions: frozenset[Partition]) -> None:
@@ -138,7 +114,7 @@ class Engine:
                 await self._restore_all(self._assigned)
             if generation == self._generation:
                 self._settled.set()
-                self._moved.set()
+                self._ticker.moved()
 
     async def _restore_all(self, partitions: frozenset[Partition]) -> None:
         """Bring every partition to its committed offset."""
@@ -186,7 +162,7 @@ class Engine:
         )
         if restored.consolidator.open_windows:
             # How long the log has been silent is unknown: let the broker say what time it is.
-            owned.tick = asyncio.create_task(self._append_tick(partition))
+            self._ticker.tick(owned)
 
     # -- batches ---------------------------------------------------------------------------------------------------
 
@@ -211,9 +187,9 @@ class Engine:
         outcome = owned.consolidator.feed(records)
         owned.position = records[-1].offset + 1
         owned.last_append_ms, owned.read_at = records[-1].timestamp, time.monotonic()
-        self._moved.set()
+        self._ticker.moved()
         await self._send(outcome)
-        self._count(outcome, before, owned.consolidator)
+        count(outcome, before, owned.consolidator.ledger)
         if self._owned.get(partition) is not owned:
             return
         if await commit({partition: owned.position}):
@@ -251,65 +227,3 @@ class Engine:
         ]
         outgoing += [(prefix + RULES.name, entry.account.encode(), encode(entry), ()) for entry in outcome.rules]
         await self._producer.send_all(outgoing)
-
-    # -- silence ---------------------------------------------------------------------------------------------------
-
-    async def _tick_on_silence(self) -> None:
-        """Append a tick to a partition whose windows are due and whose log is silent."""
-        while True:
-            self._moved.clear()
-            now = time.monotonic()
-            waits = [self._tick_if_due(owned, now) for owned in self._owned.values()]
-            wait_s = min((wait for wait in waits if wait is not None), default=None)
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._moved.wait()
-            except TimeoutError:
-                continue
-
-    def _tick_if_due(self, owned: Owned, now: float) -> float | None:
-        """Append a tick if the earliest window is due; else the seconds until it is, None if there is no need."""
-        if owned.tick_outstanding():
-            return 1.0 if owned.tick is not None and not owned.tick.done() else None
-        due_ms, log_time_ms = owned.consolidator.next_due_ms(), owned.log_time_ms(now)
-        if due_ms is None or log_time_ms is None:
-            return None
-        wait_s = (due_ms + 1 - log_time_ms) / 1000  # a window closes by a record after its due time
-        if wait_s > 0:
-            return wait_s
-        owned.tick = asyncio.create_task(self._append_tick(owned.partition))
-        return 1.0
-
-    async def _append_tick(self, partition: Partition) -> int:
-        metrics.TICKS.inc()
-        sent = await self._producer.send(
-            partition.topic,
-            key=None,
-            value=b"",
-            headers=[(CONTROL_HEADER, CONTROL_TICK)],
-            partition=partition.number,
-        )
-        return (await acknowledged(sent)).offset
-
-    # -- figures ---------------------------------------------------------------------------------------------------
-
-    def _count(self, outcome: Outcome, before: Ledger, consolidator: Consolidator) -> None:
-        after = consolidator.ledger
-        for name in ("merged", "duplicates", "filtered", "quarantined"):
-            metrics.NOTIFICATIONS.labels(name).inc(getattr(after, name) - getattr(before, name))
-        metrics.CHANGES.inc(len(outcome.changes))
-        now_ms = time.time() * 1000
-        for change in outcome.changes:
-            if change.closed_by in ("quiet", "ceiling", "cut"):
-                metrics.FIRING_DELAY_SECONDS.observe(max(0.0, (now_ms - change.due_ms) / 1000))
-        for record, letter in outcome.dead_letters:
-            log_event(
-                _log,
-                "processors.quarantined",
-                level=logging.WARNING,
-                offset=record.offset,
-                error=letter.error,
-                reason=letter.message,
-            )
-        for entry in outcome.rules:
-            log_event(_log, "processors.rules_applied", account=entry.account, version=entry.version)
