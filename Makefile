@@ -18,7 +18,8 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 # where uv cannot reach the package index (it does not read pip's configuration), pip does it all.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "installing into $(VENV) (first time only)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=..."; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	@awk '/^uv==/ {p = 1} p {print; if (!/\\$$/) exit}' requirements.lock > $(VENV)/uv.lock
 	@$(PIP) --require-hashes -r $(VENV)/uv.lock
 	@$(UV) --require-hashes -r requirements.lock || $(PIP) --require-hashes -r requirements.lock

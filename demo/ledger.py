@@ -132,6 +132,11 @@ class _LogCount:
         self._builtin = builtin_rules(times.max_ceiling_ms)
         self._seen: dict[tuple[str, str, int], int] = {}
         self._rules: dict[str, AccountRules] = {}
+        self._elements = {
+            (account, entry["sha256"]): entry["elements"] or int(entry["poison_body"])
+            for account, journal in evidence.journals.items()
+            for entry in journal
+        }
         letters = (read_dead_letter(record.headers) for record in evidence.deadletters)
         self._buried = {(letter.partition, letter.offset): letter.elements for letter in letters}
         for record in evidence.webhooks:
@@ -145,7 +150,11 @@ class _LogCount:
 
     def _webhook(self, account: str, record: LogRecord) -> None:
         webhook = parse(record.value or b"", appended_ms=record.timestamp)
-        self._ledger.notifications += len(webhook.notifications) + len(webhook.unreadable)
+        found = len(webhook.notifications) + len(webhook.unreadable)
+        self._ledger.notifications += found
+        # The sender's own count: a reader that overlooks elements is found out. A body that is not JSON counts as one.
+        sent = self._elements.get((account, hashlib.sha256(record.value or b"").hexdigest()), found)
+        self._ledger.lost_in_processing += max(0, sent - found)
         if webhook.unreadable:
             if self._buried.get((record.partition, record.offset)) == name_elements(webhook.unreadable):
                 self._ledger.quarantined += len(webhook.unreadable)

@@ -19,7 +19,7 @@ from demo.simulator import Control
 from demo.site import RULES, Site, make_site
 from processors.rules_apply import apply_rules
 from processors.rules_file import read_rules_file
-from runtime.broker import prepare
+from runtime.broker import PreparedBroker, prepare
 from runtime.database import Database, open_database
 from runtime.kafka import KafkaError, LogReader
 from runtime.kafka.topics import ensure_topics
@@ -32,7 +32,7 @@ SETTLE_S = 90.0
 INTERRUPTED = 130
 
 
-async def run_demo(folder: Path, *, keep: bool, notifications: int, duration_s: float, out: Console) -> int:
+def run_demo(folder: Path, *, keep: bool, notifications: int, duration_s: float, out: Console) -> int:
     """Run the demo in `folder`.
 
     Returns:
@@ -40,14 +40,26 @@ async def run_demo(folder: Path, *, keep: bool, notifications: int, duration_s: 
 
     Raises:
         TradewindError: something could not be started.
+        KeyboardInterrupt: Ctrl-C while Kafka is fetched.
     """
+    screen, site = Screen(out), make_site(folder)
+    # Before there is an event loop: fetching takes a while, and Ctrl-C shall end it at once.
+    broker = prepare(site.settings.broker.data_dir, port=site.settings.broker.port, report=screen.say)
+    demo = _Demo(site, broker, screen)
+    return asyncio.run(_until_interrupted(demo, screen, keep=keep, day=(notifications, duration_s)))
+
+
+async def _until_interrupted(run: _Demo, screen: Screen, *, keep: bool, day: tuple[int, float]) -> int:
     interrupted = asyncio.Event()
+    demo = asyncio.create_task(run.run(*day, until=interrupted if keep else None))
+
+    def interrupt() -> None:
+        if interrupted.is_set():  # again: no more patience, what is left is killed
+            demo.cancel()
+        interrupted.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
-    screen = Screen(out)
-    demo = asyncio.create_task(
-        _Demo(folder, screen).run(notifications, duration_s, until=interrupted if keep else None)
-    )
+        asyncio.get_running_loop().add_signal_handler(number, interrupt)
     waiting = asyncio.create_task(interrupted.wait())
     await asyncio.wait({demo, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
@@ -65,32 +77,35 @@ async def run_demo(folder: Path, *, keep: bool, notifications: int, duration_s: 
 class _Demo:
     """One run."""
 
-    def __init__(self, folder: Path, screen: Screen) -> None:
-        self._folder = folder
+    def __init__(self, site: Site, broker: PreparedBroker, screen: Screen) -> None:
+        self._site = site
+        self._broker = broker
         self._screen = screen
 
     async def run(self, notifications: int, duration_s: float, *, until: asyncio.Event | None) -> int:
-        screen, site = self._screen, make_site(self._folder)
+        screen, site = self._screen, self._site
         kafka = site.settings.kafka
-        broker = prepare(site.settings.broker.data_dir, port=site.settings.broker.port, report=screen.say)
         screen.say("starting")
         began = time.monotonic()
         async with AsyncExitStack() as stack:
             supervisor = await stack.enter_async_context(supervised(site, screen))
-            await start_upstream(supervisor, site, broker)
+            await start_upstream(supervisor, site, self._broker)
+            control = await stack.enter_async_context(Control.open(site.simulator_url))
+            for account in site.accounts:
+                await control.add_account(account)
             await ensure_topics(kafka)
             ceiling_ms = site.settings.pipeline.max_ceiling_ms
             await apply_rules(kafka, read_rules_file(RULES, site.settings.accounts, max_ceiling_ms=ceiling_ms))
             names = await start_pipeline(supervisor, site)
             pids = ", ".join(f"{name} {supervisor.pid(name)}" for name in names)
             screen.say(f"up after {time.monotonic() - began:.1f} s; pids: {pids}")
-            control = await stack.enter_async_context(Control.open(site.simulator_url))
             store = await stack.enter_async_context(open_database(site.settings.store))
             reader = await stack.enter_async_context(LogReader.open(kafka, client_id="demo"))
             await _subscribe(site, store)
-            screen.say(f"logs in {site.folder / 'logs'}; kill whatever you like and watch")
+            screen.say(f"logs in {site.folder / 'logs'}; kill any of these and watch")
             await control.start_day(notifications=notifications, duration_s=duration_s)
             await _pass_the_day(screen, site, control, reader)
+            screen.say("the day is over; waiting until everything is accounted for")
             ledger = await _settle(site, control, reader, store)
             screen.ledger(ledger, await control.accounts(), {name: supervisor.restarts(name) for name in names})
             if until is not None:
@@ -144,9 +159,14 @@ async def _settle(site: Site, control: Control, reader: LogReader, store: Databa
     """Wait until everything is accounted for; what is not after the deadline counts as lost."""
     deadline = time.monotonic() + SETTLE_S
     while True:
-        ledger = account_for(await gather(site, control, reader, store), site.settings.pipeline)
-        if ledger.balanced or time.monotonic() > deadline:
-            return ledger
+        try:
+            ledger = account_for(await gather(site, control, reader, store), site.settings.pipeline)
+        except KafkaError:  # the broker is away, and will be back
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if ledger.balanced or time.monotonic() > deadline:
+                return ledger
         await asyncio.sleep(1)
 
 

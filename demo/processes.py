@@ -24,11 +24,13 @@ PYTHON = sys.executable
 @asynccontextmanager
 async def supervised(site: Site, screen: Screen) -> AsyncIterator[Supervisor]:
     """A supervisor whose processes' deaths and recoveries are shown; leaving the block stops them all."""
-    async with asyncio.TaskGroup() as tasks:
-        watch = _Watch(screen, tasks)
-        async with Supervisor(log_dir=site.folder / "logs", on_event=watch) as supervisor:
-            watch.supervisor = supervisor
+    watch = _Watch(screen)
+    async with Supervisor(log_dir=site.folder / "logs", on_event=watch) as supervisor:
+        watch.supervisor = supervisor
+        try:
             yield supervisor
+        finally:
+            watch.cancel()
 
 
 class _Watch:
@@ -36,9 +38,9 @@ class _Watch:
 
     supervisor: Supervisor
 
-    def __init__(self, screen: Screen, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        self._tasks = tasks
+        self._waiting: set[asyncio.Task[None]] = set()
         self._died_at: dict[str, float] = {}
 
     def __call__(self, event: ProcessEvent) -> None:
@@ -46,7 +48,14 @@ class _Watch:
             self._died_at.setdefault(event.name, time.monotonic())
             self._screen.died(event.name, event.status or 0)
         elif event.kind == "restarted":
-            self._tasks.create_task(self._wait_ready(event))
+            task = asyncio.create_task(self._wait_ready(event))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+
+    def cancel(self) -> None:
+        """Wait for nobody any more: everything is going to be stopped."""
+        for task in self._waiting:
+            task.cancel()
 
     async def _wait_ready(self, event: ProcessEvent) -> None:
         try:
@@ -63,21 +72,21 @@ async def start_upstream(supervisor: Supervisor, site: Site, broker: PreparedBro
     async def broker_answers() -> bool:
         return await asyncio.to_thread(answers, broker.port)
 
-    accounts = [f"--account={one.name}:{one.username}:{one.password}:{one.user_id}" for one in site.accounts]
     # The JVM itself, not `tradewind broker`: everything is prepared, and after a kill every second counts.
     await supervisor.start(ProcessSpec(name="broker", argv=broker.argv, ready=broker_answers))
     await supervisor.start(
         ProcessSpec(
             name="servicetrade",
-            argv=(PYTHON, "-m", "servicetrade.simulator", f"--port={site.simulator_port}", *accounts),
+            argv=(PYTHON, "-m", "servicetrade.simulator", f"--port={site.simulator_port}"),
             ready=f"{site.simulator_url}/_control/day",
         )
     )
-    await supervisor.wait_ready("broker", deadline_s=READY_S)
+    for name in ("broker", "servicetrade"):
+        await supervisor.wait_ready(name, deadline_s=READY_S)
 
 
 async def start_pipeline(supervisor: Supervisor, site: Site) -> list[str]:
-    """Start the product's processes and wait until all are ready; returns the names of everything that runs."""
+    """Start the product's processes and wait until all are ready; returns their names, the broker's among them."""
     commands: dict[str, tuple[str, ...]] = {"ingest": ("ingest",)}
     for number in range(1, PROCESSORS + 1):
         name = f"processors-{number}"
@@ -88,7 +97,7 @@ async def start_pipeline(supervisor: Supervisor, site: Site) -> list[str]:
         argv = (PYTHON, "-m", "runtime.cli", *command, "--config", str(site.config), f"--ops-port={ops_port}")
         ready = f"http://127.0.0.1:{ops_port}/readyz"
         await supervisor.start(ProcessSpec(name=name, argv=argv, ready=ready, stop_deadline_s=DRAIN_S))
-    names = ["broker", "servicetrade", *commands]
+    names = ["broker", *commands]
     for name in names:
         await supervisor.wait_ready(name, deadline_s=READY_S)
     return names

@@ -8,6 +8,9 @@ from typing import Any
 
 import httpx
 
+from demo.site import DemoAccount
+from schemas.errors import SupervisorError
+
 PAGE = 1000
 
 
@@ -24,10 +27,14 @@ class Control:
         async with httpx.AsyncClient(base_url=f"{base_url}/_control", timeout=30, trust_env=False) as http:
             yield cls(http)
 
+    async def add_account(self, account: DemoAccount) -> None:
+        """Make a customer account and furnish it."""
+        names = ("name", "username", "password", "user_id")
+        await self._call("POST", "/accounts", json={name: getattr(account, name) for name in names})
+
     async def start_day(self, *, notifications: int, duration_s: float) -> None:
         """Begin the scripted office day."""
-        body = {"notifications": notifications, "duration_s": duration_s}
-        (await self._http.post("/day", json=body)).raise_for_status()
+        await self._call("POST", "/day", json={"notifications": notifications, "duration_s": duration_s})
 
     async def day(self) -> dict[str, Any]:
         """How far the day is: sent, delivered, pending, refused_for_good, done."""
@@ -52,7 +59,14 @@ class Control:
         return await self._get("/entities", account=account)
 
     async def _get(self, path: str, **query: str | int) -> dict[str, Any]:
-        response = await self._http.get(path, params=query)
+        return await self._call("GET", path, params=query)
+
+    async def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        try:
+            response = await self._http.request(method, path, **request)
+        except httpx.TransportError as error:
+            # It keeps its world in memory: a new one would not know what the old one sent.
+            raise SupervisorError("the simulated ServiceTrade is gone; only it knows what it sent") from error
         response.raise_for_status()
         answer: dict[str, Any] = response.json()
         return answer

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from cryptography.fernet import Fernet
 
@@ -35,6 +37,8 @@ class Site:
     """Where everything is."""
 
     folder: Path
+    lock: IO[str]
+    """Held for as long as the demo runs: a second one in the same folder would empty it under the first."""
     config: Path
     settings: Settings
     accounts: tuple[DemoAccount, ...]
@@ -55,14 +59,11 @@ def make_site(folder: Path) -> Site:
     """Empty the folder and set the demo up in it.
 
     Raises:
-        SettingsError: the folder holds something that no demo made.
+        SettingsError: the folder holds something that no demo made, or another demo runs in it.
     """
     folder = folder.absolute()
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
-        raise SettingsError(f"{folder} is not empty and was not made by the demo: choose another --folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "secrets").mkdir(parents=True)
-    (folder / MARKER).touch()
+    lock = _take(folder)
+    (folder / "secrets").mkdir()
     accounts = tuple(
         DemoAccount(
             name=name,
@@ -86,12 +87,32 @@ def make_site(folder: Path) -> Site:
     config.write_text(_toml(folder, accounts, port))
     return Site(
         folder=folder,
+        lock=lock,
         config=config,
         settings=read_settings(config),
         accounts=accounts,
         simulator_port=port["simulator"],
         ops_ports={"ingest": port["ingest-ops"], **{name: port[name] for name in (MIRROR, *_processor_names())}},
     )
+
+
+def _take(folder: Path) -> IO[str]:
+    """Lock the folder and empty it."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise SettingsError(f"{folder} is not empty and was not made by the demo: choose another --folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / MARKER).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise SettingsError(f"a demo is running in {folder}: stop it first, or choose another --folder") from error
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != MARKER:
+            path.unlink()
+    return lock
 
 
 def _processor_names() -> list[str]:

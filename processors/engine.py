@@ -118,9 +118,10 @@ class Engine:
 
     async def _restore_all(self, partitions: frozenset[Partition]) -> None:
         """Bring every partition to its committed offset."""
+        # Nobody owns anything from here on: a batch that is still under way must not commit behind our back.
+        before, self._owned = self._owned, {}
         committed = await committed_offsets(self._kafka, self._group)
         history = await read_rules_history(self._reader, self._kafka.topic_prefix + RULES.name)
-        before, self._owned = self._owned, {}
         for partition in sorted(partitions):
             kept = before.get(partition)
             # Memory is as good as the log only if it stands exactly where the group does.
@@ -183,6 +184,8 @@ class Engine:
                 return
         if records[0].offset > owned.position:
             records = [*await self._missing(owned, records[0].offset), *records]
+            if self._owned.get(partition) is not owned:
+                return
         before = replace(owned.consolidator.ledger)
         outcome = owned.consolidator.feed(records)
         owned.position = records[-1].offset + 1

@@ -19,6 +19,7 @@ from faust.types.tuples import Message
 
 from runtime.kafka import READ_BYTES, Partition
 from runtime.settings import KafkaSettings, ProcessorsSettings
+from schemas.errors import ProcessorsError
 from schemas.record import Record
 
 OnBatch = Callable[[Partition, Sequence[Record]], Awaitable[None]]
@@ -107,6 +108,7 @@ class Worker:
         on_assigned: OnPartitions,
         on_revoked: OnPartitions,
     ) -> None:
+        self._stopping = False
         self._app = app = faust.App(
             settings.group,
             broker=[f"aiokafka://{server}" for server in kafka.bootstrap_servers.split(",")],
@@ -162,9 +164,12 @@ class Worker:
             await self._app.stop()
         if self._app.crash_reason is not None:
             raise self._app.crash_reason
+        if not self._stopping:
+            raise ProcessorsError("Faust stopped by itself")
 
     async def stop(self) -> None:
-        """Leave the group; a batch in progress is finished first."""
+        """Leave the group; a batch that is not committed then is consumed again by whoever owns it next."""
+        self._stopping = True
         await self._app.stop()
 
     async def commit(self, positions: Mapping[Partition, int]) -> bool:

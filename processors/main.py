@@ -9,7 +9,8 @@ from processors.engine import Engine
 from processors.faust_batches import Worker
 from runtime.broker_watch import reached_broker, watching_broker
 from runtime.kafka import LogReader, Partition, Producer
-from runtime.ops import ops_server
+from runtime.kafka.topics import require_topics
+from runtime.ops import Status, ops_server
 from runtime.settings import Settings
 from schemas.record import Record
 from schemas.topics import WEBHOOKS
@@ -18,14 +19,22 @@ from schemas.topics import WEBHOOKS
 async def run(
     settings: Settings, *, instance: str, ops_host: str, ops_port: int, accept_loss: bool, stop: asyncio.Event
 ) -> None:
-    """Consolidate until `stop` is set; a batch in progress is finished first.
+    """Consolidate until `stop` is set; a batch that is not committed then is consumed again by the next owner.
 
     Raises:
         ExceptionGroup: what crashed the worker.
     """
+    status = Status()
+    async with ops_server(ops_host, ops_port, status):
+        if await reached_broker(settings.kafka, stop):
+            await require_topics(settings.kafka)
+            await _consolidate(settings, status, instance=instance, accept_loss=accept_loss, stop=stop)
+
+
+async def _consolidate(
+    settings: Settings, status: Status, *, instance: str, accept_loss: bool, stop: asyncio.Event
+) -> None:
     kafka = settings.kafka
-    if not await reached_broker(kafka, stop):
-        return
     async with (
         Producer.open(kafka, client_id=instance) as producer,
         LogReader.open(kafka, client_id=f"{instance}-restore") as reader,
@@ -52,12 +61,10 @@ async def run(
             on_assigned=engine.on_assigned,
             on_revoked=engine.on_revoked,
         )
-        async with (
-            ops_server(ops_host, ops_port, lambda: {**engine.ready(), **watch.ready()}),
-            asyncio.TaskGroup() as tasks,
-        ):
+        async with asyncio.TaskGroup() as tasks:
             consolidating = tasks.create_task(engine.run())
             tasks.create_task(worker.run())
+            status.watch(engine.ready, watch.ready)
             await stop.wait()
             await worker.stop()
             consolidating.cancel()

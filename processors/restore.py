@@ -86,12 +86,18 @@ async def restore(
     last_append_ms = None
     removed = False
     if committed is not None:
+        end = await reader.end(partition)
+        if committed > end and not accept_loss:
+            raise LogGapError(
+                f"{partition.topic}[{partition.number}] ends at {end}, but {committed} is committed: the log was cut "
+                "off, or the topic made anew (then raise kafka.log_epoch); --accept-loss goes on from the end"
+            )
         if committed < beginning and not accept_loss:
             raise LogGapError(
                 f"{partition.topic}[{partition.number}] begins at {beginning}, but only what is before {committed} was "
                 f"processed: {beginning - committed} records are lost to retention; --accept-loss goes on without them"
             )
-        start = position = max(committed, beginning)
+        start = position = min(max(committed, beginning), end)
         last_append_ms = await _last_append_before(reader, partition, beginning, position)
         if last_append_ms is not None:
             bound = last_append_ms - times.restore_ms

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from processors.notification import ENTITY_TYPE, Notification
+from processors.notification import ENTITY_TYPE, MAX_ID, Notification
 from schemas.encoding import encode_canonical
 
 BUILTIN_VERSION = "builtin"
@@ -84,6 +84,10 @@ def read_rules(resolved: Any, *, max_ceiling_ms: int) -> AccountRules:
     return AccountRules(version=rules_version(resolved), default=default, types=types)
 
 
+def _is(item: Any, kind: type) -> bool:
+    return type(item) is kind and (not isinstance(item, int) or abs(item) <= MAX_ID)
+
+
 def _entity_rule(data: Any, where: str, max_ceiling_ms: int) -> EntityRule:
     if not isinstance(data, dict):
         raise ValueError(f"{where} is an object")
@@ -94,7 +98,7 @@ def _entity_rule(data: Any, where: str, max_ceiling_ms: int) -> EntityRule:
     for name, item_type in (("actions", str), ("fields", str), ("ignore_users", int)):
         items = values.get(name)
         if items is not None or (name == "ignore_users" and name in values):
-            if not isinstance(items, list) or any(type(item) is not item_type for item in items):
+            if not isinstance(items, list) or not all(_is(item, item_type) for item in items):
                 raise ValueError(f"{where}.{name} is an array of {item_type.__name__}")
             values[name] = frozenset(items)
     if type(values.get("keep", True)) is not bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -29,7 +30,9 @@ app = App(
 sink_app = App(name="sink", help="Run a sink: a worker that acts on every change.")
 rules_app = App(name="rules", help="Filters and waiting times per account.")
 app.command(sink_app)
+session_app = App(name="session", help="The shared ServiceTrade session of each account.")
 app.command(rules_app)
+app.command(session_app)
 
 Config = Annotated[Path, Parameter(name=["--config", "-c"], help="The configuration file.", env_var="TRADEWIND_CONFIG")]
 OpsPort = Annotated[int | None, Parameter(help="Port of /livez, /readyz and /metrics, instead of the configured one.")]
@@ -164,10 +167,26 @@ def apply(file: Path, /, *, config: Config = DEFAULT_CONFIG) -> int:
     return OK
 
 
+@session_app.command
+def unlock(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
+    """Allow logins for ACCOUNT again at once, after ServiceTrade refused its credentials."""
+    from servicetrade.unlock import unlock_account
+
+    known = asyncio.run(unlock_account(read_settings(config), account))
+    _out.print(f"{account}: {'logins are allowed again' if known else 'there was no session yet'}", highlight=False)
+    return OK
+
+
 @app.command
 def key() -> None:
     """Print a new key for store.key; keep it in a file that only the pipeline can read."""
     _out.print(Fernet.generate_key().decode(), highlight=False)
+
+
+@app.command
+def secret() -> None:
+    """Print a new secret for a webhook URL."""
+    _out.print(secrets.token_urlsafe(24), highlight=False)
 
 
 @app.command
@@ -181,7 +200,7 @@ def demo(
     """Run the whole pipeline on an embedded Kafka against a simulated ServiceTrade, and account for everything."""
     from demo.main import run_demo
 
-    return asyncio.run(run_demo(folder, keep=keep, notifications=notifications, duration_s=duration_s, out=_out))
+    return run_demo(folder, keep=keep, notifications=notifications, duration_s=duration_s, out=_out)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ Event = Literal[
     "processors.rules_applied",  # an account's rules changed from this position on
     "sink.retry",  # a delivery failed and will be tried again
     "sink.rejected",  # a delivery can never succeed and went to the dead letters
-    "session.login",  # a new ServiceTrade session was made; often: something kills sessions
+    "session.login",  # a login was tried, with its outcome; often: something kills sessions, or logins fail
     "session.refused",  # ServiceTrade refused the credentials: the account stands still until they change
 ]
 

@@ -20,6 +20,24 @@ Readiness = Callable[[], Mapping[str, bool]]
 """Named conditions; the process is ready if all hold."""
 
 
+class Status:
+    """What /readyz answers: a process is not ready before it says what to watch."""
+
+    def __init__(self) -> None:
+        self._sources: tuple[Readiness, ...] = ()
+
+    def watch(self, *sources: Readiness) -> None:
+        """The process has begun its work; from here on it is ready if these conditions hold."""
+        self._sources = sources
+
+    def __call__(self) -> Mapping[str, bool]:
+        """Every condition by name."""
+        conditions = {"started": bool(self._sources)}
+        for source in self._sources:
+            conditions |= source()
+        return conditions
+
+
 class QuietServer(uvicorn.Server):
     """uvicorn without signal handlers of its own: the process's main decides when to stop."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Literal
 from runtime.toml_reader import Secret, read_toml
 from schemas.pipeline import PipelineTimes
 from schemas.topics import ACCOUNT_NAME, BODY_LIMIT_BYTES
+
+HOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,}")
+LONGEST_ANSWER_S = 4.9
 
 
 def _positive(**values: float) -> None:
@@ -52,6 +56,8 @@ class IngestSettings:
 
     def __post_init__(self) -> None:
         _positive(body_limit_bytes=self.body_limit_bytes, ack_timeout_s=self.ack_timeout_s)
+        if self.ack_timeout_s > LONGEST_ANSWER_S:
+            raise ValueError(f"ack_timeout_s is at most {LONGEST_ANSWER_S}: ServiceTrade hangs up after 5 s")
         if self.body_limit_bytes > BODY_LIMIT_BYTES:
             raise ValueError(f"body_limit_bytes is at most {BODY_LIMIT_BYTES}: the topics hold no larger record")
 
@@ -128,9 +134,11 @@ class AccountSettings:
     """The secret part of the webhook URL; during a rotation two, separated by white space."""
 
     def __post_init__(self) -> None:
-        count = len(self.hook_secret.reveal().split())
-        if count not in (1, 2):
-            raise ValueError(f"hook_secret holds one secret, or two during a rotation; found {count}")
+        live = self.hook_secret.reveal().split()
+        if len(live) not in (1, 2):
+            raise ValueError(f"hook_secret holds one secret, or two during a rotation; found {len(live)}")
+        if not all(HOOK_SECRET.fullmatch(secret) for secret in live):
+            raise ValueError("hook_secret is a part of a URL: at least 16 of A-Z, a-z, 0-9, - and _")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

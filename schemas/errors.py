@@ -3,16 +3,19 @@
 TradewindError
 ├── SettingsError            the configuration is wrong: names the key and, where known, the line
 ├── BrokerError              the embedded broker could not be fetched or started
-├── LogGapError              retention removed records that were not yet processed
+├── SupervisorError          a process of the product did not become ready, or is not known
+├── ProcessorsError          the processors' worker ended although nobody stopped it
+├── TopicsError              a topic is missing, or not as correctness needs it
 ├── SinkError                what a sink may raise from deliver(); anything else crashes the worker
 │   ├── RetryLater           try the same change again after a pause
 │   └── Reject               this change can never be delivered: dead-letter it
-└── ServiceTradeError        the ServiceTrade API did not do what was asked
-├── LoginRefused         403 on login: wrong credentials, or stopped by an operator
-├── LoginUnavailable     no session for now: throttled, time-out, another worker is busy logging in
-├── ApiError             an answer other than 2xx, with ServiceTrade's own messages
-│   └── NotFound         404 on a resource
-└── ApiUnreachable       no answer at all: connection refused, reset, time-out
+├── ServiceTradeError        the ServiceTrade API did not do what was asked
+│   ├── LoginRefused         403 on login: wrong credentials, or stopped by an operator
+│   ├── LoginUnavailable     no session for now: throttled, time-out, another worker is busy logging in
+│   ├── ApiError             an answer other than 2xx, with ServiceTrade's own messages
+│   │   └── NotFound         404 on a resource
+│   └── ApiUnreachable       no answer at all: connection refused, reset, time-out
+└── LogGapError              the log does not hold what has to be read
 """
 
 from __future__ import annotations
@@ -34,8 +37,16 @@ class SupervisorError(TradewindError):
     """A supervised process is not known, or did not become ready in time."""
 
 
+class ProcessorsError(TradewindError):
+    """The processors' worker ended although nobody stopped it."""
+
+
+class TopicsError(TradewindError):
+    """A topic is missing, or has a setting under which webhooks would be lost or misread."""
+
+
 class LogGapError(TradewindError):
-    """The log starts after the place where reading must begin: retention removed unprocessed records."""
+    """The log does not hold what has to be read: removed by retention, cut off, or another topic by that name."""
 
 
 class SinkError(TradewindError):

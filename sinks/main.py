@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from http import HTTPStatus
 
 from runtime import metrics
 from runtime.broker_watch import reached_broker, watching_broker
 from runtime.database import open_database
 from runtime.kafka import Producer
-from runtime.ops import ops_server
+from runtime.kafka.topics import require_topics
+from runtime.logs import log_event
+from runtime.ops import Status, ops_server
 from runtime.settings import Settings
 from servicetrade.client import ServiceTradeClient
 from servicetrade.session_store import SessionStore
 from sinks.mirror import Mirror
 from sinks.mirror_store import MirrorStore
 from sinks.worker import Worker, WorkerSettings
+
+_log = logging.getLogger(__name__)
 
 
 async def run_mirror(settings: Settings, *, instance: str, ops_host: str, ops_port: int, stop: asyncio.Event) -> None:
@@ -26,9 +31,15 @@ async def run_mirror(settings: Settings, *, instance: str, ops_host: str, ops_po
         KafkaError: the broker cannot be reached at the beginning.
         ExceptionGroup: what crashed the worker.
     """
+    status = Status()
+    async with ops_server(ops_host, ops_port, status):
+        if await reached_broker(settings.kafka, stop):
+            await require_topics(settings.kafka)
+            await _mirror(settings, status, instance=instance, stop=stop)
+
+
+async def _mirror(settings: Settings, status: Status, *, instance: str, stop: asyncio.Event) -> None:
     how = settings.sinks.mirror
-    if not await reached_broker(settings.kafka, stop):
-        return
     async with (
         Producer.open(settings.kafka, client_id=instance) as producer,
         open_database(settings.store) as engine,
@@ -49,15 +60,21 @@ async def run_mirror(settings: Settings, *, instance: str, ops_host: str, ops_po
                     concurrency=how.concurrency,
                 ),
             )
-            async with ops_server(ops_host, ops_port, lambda: {**worker.ready(), **watch.ready()}):
-                await worker.run(stop)
+            status.watch(worker.ready, watch.ready)
+            await worker.run(stop)
 
 
 def count(account: str, method: str, kind: str, status: int | None) -> None:
     """Count one exchange with ServiceTrade (`servicetrade.auth.Observe`)."""
     metrics.API_REQUESTS.labels(account, kind, str(status or 0)).inc()
     if (method, kind) == ("POST", "auth"):
-        metrics.LOGINS.labels(account, _login_outcome(status)).inc()
+        outcome = _login_outcome(status)
+        metrics.LOGINS.labels(account, outcome).inc()
+        refused = outcome == "refused"
+        level = logging.ERROR if refused else logging.INFO
+        log_event(
+            _log, "session.refused" if refused else "session.login", level=level, account=account, outcome=outcome
+        )
 
 
 def _login_outcome(status: int | None) -> str:

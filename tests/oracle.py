@@ -365,7 +365,7 @@ def is_rule(rule: Any, times: PipelineTimes) -> bool:
         return False
     if fields is not None and not (isinstance(fields, list) and all(isinstance(name, str) for name in fields)):
         return False
-    if not isinstance(users, list) or not all(type(user) is int for user in users):
+    if not isinstance(users, list) or not all(type(user) is int and abs(user) < 2**63 for user in users):
         return False
     quiet, ceiling = rule.get("quiet_ms", BUILTIN["quiet_ms"]), rule.get("ceiling_ms", BUILTIN["ceiling_ms"])
     return type(quiet) is type(ceiling) is int and 0 < quiet <= ceiling <= times.max_ceiling_ms

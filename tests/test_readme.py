@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+import shutil
 import subprocess
+import time
+import urllib.request
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.cli import app
 from runtime.kafka import Producer
 from runtime.kafka.topics import ensure_topics
 from runtime.settings import KafkaSettings
@@ -65,11 +67,57 @@ def test_every_make_target_exists(arguments: list[str]) -> None:
     subprocess.run(["make", "--dry-run", "--silent", *arguments], cwd=ROOT, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("arguments", commands("tradewind"), ids=" ".join)
-def test_every_tradewind_command_exists(arguments: list[str]) -> None:
-    command, _, unused, *_ = app.parse_known_args(arguments)
-    assert callable(command)
-    assert unused == []
+def test_the_commands_for_a_real_account_work_as_written(kafka: KafkaSettings, tmp_path: Path) -> None:
+    (block,) = [block for block in blocks("sh") if "tradewind topics" in block]
+    shutil.copy(ROOT / "tradewind.example.toml", tmp_path)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[1] in {"ingest", "processors", "sink"}:
+                running.append(subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL))
+            else:
+                subprocess.run(
+                    ["sh", "-c", line], cwd=tmp_path, input=b"the password\n", check=True, capture_output=True
+                )
+            if words[0] == "cp":
+                adapt(tmp_path / "tradewind.toml", kafka)
+        assert len(running) == 3
+        ports = [port for name, port in PORTS.items() if name != "ingest"]
+        for process, port in zip(running, ports, strict=True):
+            wait_until_ready(process, port)
+    finally:
+        for process in running:
+            process.terminate()
+        codes = [process.wait(30) for process in running]
+    assert codes == [0, 0, 0]
+
+
+PORTS = {"ingest": 28080, "ingest.ops": 28081, "processors.ops": 28082, "mirror.ops": 28083}
+
+
+def adapt(config: Path, kafka: KafkaSettings) -> None:
+    """What a person does with an editor: their broker, and here ports that no other test uses."""
+    text = re.sub(r'bootstrap_servers = ".*"', f'bootstrap_servers = "{kafka.bootstrap_servers}"', config.read_text())
+    text = re.sub(r'#topic_prefix = ""', f'topic_prefix = "{kafka.topic_prefix}"', text)
+    for default, port in zip(("8080", "9101", "9102", "9103"), PORTS.values(), strict=True):
+        text, count = re.subn(rf"#((ops_)?port = ){default}\b", rf"\g<1>{port}", text)
+        assert count == 1, default
+    config.write_text(text)
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    end = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, process.args
+        assert time.monotonic() < end, process.args
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:  # not listening yet, or 503: not ready
+            time.sleep(0.1)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", TEXT))))

@@ -66,7 +66,7 @@ class LogReader:
         return await self.end(partition) if found is None else int(found.offset)
 
     async def read(self, partition: Partition, start: int, stop: int) -> AsyncIterator[Sequence[LogRecord]]:
-        """Batches of the records from offset `start` up to but not including `stop`.
+        """Batches of the records from offset `start` up to but not including `stop`, which is not beyond the end.
 
         Raises:
             KafkaError: `start` is no longer in the log, or the broker is gone.

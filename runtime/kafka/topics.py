@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from runtime.kafka.records import Partition
 from runtime.settings import KafkaSettings
+from schemas.errors import TopicsError
 from schemas.topics import FOR_EVER_MS, MAX_RECORD_BYTES, TOPICS, Topic
 
 _DAY_MS = 86_400_000
@@ -65,6 +66,23 @@ async def ensure_topics(settings: KafkaSettings, topics: Sequence[Topic] = TOPIC
                 report.present.append(full_name(settings, topic))
                 report.wrong += await _differences(admin, settings, topic)
     return report
+
+
+async def require_topics(settings: KafkaSettings, topics: Sequence[Topic] = TOPICS) -> None:
+    """See that the topics are there and keep time as the processors need it; a worker begins with this.
+
+    Raises:
+        TopicsError: one is missing, or its timestamps are the senders'.
+        KafkaError: no broker can be reached.
+    """
+    async with open_admin(settings) as admin:
+        existing = set(await admin.list_topics())
+        if missing := [name for topic in topics if (name := full_name(settings, topic)) not in existing]:
+            raise TopicsError(f"there is no topic {', '.join(missing)}: run `tradewind topics`")
+        for topic in topics:
+            for sentence in await _differences(admin, settings, topic):
+                if any(key in sentence for key in topic.config):
+                    raise TopicsError(sentence)
 
 
 @asynccontextmanager

@@ -59,9 +59,10 @@ class DemoRun:
         self._reading.join(10)
         return code
 
-    def outages(self) -> list[float]:
-        """How long each process that died was away, in seconds."""
-        return [float(seconds) for seconds in re.findall(r"ready again after ([\d.]+) s", self.screen)]
+    def outage(self, name: str) -> float:
+        """How long the process that died was away, in seconds."""
+        found = re.findall(rf"\+ {name} ready again after ([\d.]+) s", self.screen)
+        return sum(map(float, found)) if found else float("inf")
 
     def figure(self, name: str) -> int:
         """A number from the ledger."""

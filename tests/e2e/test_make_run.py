@@ -9,36 +9,61 @@ import time
 from pathlib import Path
 
 from runtime.broker import answers
-from tests.e2e.demo_run import alive, demo_run
+from tests.e2e.demo_run import DemoRun, alive, demo_run
 
-VICTIMS = ("processors-1", "ingest", "broker", "mirror-1", "processors-2")
-"""Every process of the product, in the order of being killed."""
+QUICK = ("processors-1", "ingest", "mirror-1", "processors-2")
+"""The product's own processes, in the order of being killed."""
 PATIENCE_S = 3.0
 """ServiceTrade's sender tries again 1 s and 3 s after a connection was refused, and then never again."""
 
 
 def test_nothing_is_lost_when_each_process_is_killed_in_turn(tmp_path: Path) -> None:
     with demo_run(tmp_path / "demo") as demo:
-        demo.wait_for("kill whatever you like", deadline_s=120)
-        for count, victim in enumerate(VICTIMS, start=1):
-            pid = demo.pids()[victim]
-            os.kill(pid, signal.SIGKILL)
+        demo.wait_for("kill any of these", deadline_s=120)
+        for count, victim in enumerate(QUICK, start=1):
+            os.kill(demo.pids()[victim], signal.SIGKILL)
             demo.wait_for(r"ready again", deadline_s=60, times=count)
             demo.wait_for(r"webhooks \d+/\d+", deadline_s=30, times=2 * count)  # the day goes on for a while
+        demo.wait_for("the day is over", deadline_s=120)  # and windows are still open
+        os.kill(demo.pids()["broker"], signal.SIGKILL)
         code = demo.finish(deadline_s=240)
-    assert demo.figure("lost") == 0, demo.screen
-    if max(demo.outages()) <= PATIENCE_S:
+    expect_all_accounted_for(demo, code)
+    if demo.outage("ingest") <= PATIENCE_S:
         assert demo.figure("refused for good") == 0, demo.screen
-    assert demo.figure("notifications") >= 2000
+
+
+def test_nothing_is_lost_when_the_broker_is_killed_while_webhooks_come_in(tmp_path: Path) -> None:
+    with demo_run(tmp_path / "demo") as demo:
+        demo.wait_for("kill any of these", deadline_s=120)
+        demo.wait_for(r"webhooks \d+/\d+", deadline_s=30, times=5)
+        os.kill(demo.pids()["broker"], signal.SIGKILL)
+        code = demo.finish(deadline_s=300)
+    expect_all_accounted_for(demo, code)
+    if demo.outage("broker") <= PATIENCE_S:
+        assert demo.figure("refused for good") == 0, demo.screen
+
+
+def expect_all_accounted_for(demo: DemoRun, code: int) -> None:
+    assert demo.figure("lost") == 0, demo.screen
+    assert demo.figure("webhooks sent") > 1000
+    assert demo.figure("notifications") >= 2000 or demo.figure("refused for good"), demo.screen
     assert demo.figure("changes") < demo.figure("notifications") / 2
-    assert code == 0
-    for account in ("acme", "birch", "cedar"):
-        assert f"{account} 1" in demo.screen, "one login per account, whatever was restarted"
+    assert "acme 1, birch 1, cedar 1" in demo.screen, "one login per account, whatever was restarted"
+    assert code == 0, demo.screen
+
+
+def test_a_second_demo_in_the_same_folder_is_refused_and_does_no_harm(tmp_path: Path) -> None:
+    with demo_run(tmp_path / "demo", "--notifications", "60", "--duration-s", "3") as demo:
+        demo.wait_for("starting", deadline_s=120)
+        with demo_run(tmp_path / "demo") as second:
+            assert second.finish(deadline_s=60) == 2
+        assert "a demo is running in" in second.screen
+        assert demo.finish(deadline_s=240) == 0, demo.screen
 
 
 def test_ctrl_c_stops_everything_and_leaves_no_process_behind(tmp_path: Path) -> None:
     with demo_run(tmp_path / "demo") as demo:
-        demo.wait_for("kill whatever you like", deadline_s=120)
+        demo.wait_for("kill any of these", deadline_s=120)
         pids = demo.pids()
         demo.process.send_signal(signal.SIGINT)
         assert demo.finish(deadline_s=60) == 130
@@ -48,7 +73,7 @@ def test_ctrl_c_stops_everything_and_leaves_no_process_behind(tmp_path: Path) ->
 
 def test_a_demo_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
     with demo_run(tmp_path / "demo") as demo:
-        demo.wait_for("kill whatever you like", deadline_s=120)
+        demo.wait_for("kill any of these", deadline_s=120)
         pids = demo.pids()
         demo.process.kill()
         demo.process.wait()
