@@ -13,7 +13,7 @@ from runtime.kafka.topics import require_topics
 from runtime.ops import Status, ops_server
 from runtime.settings import Settings
 from schemas.record import Record
-from schemas.topics import WEBHOOKS
+from schemas.topics import CHANGES, DEADLETTERS, RULES, WEBHOOKS
 
 
 async def run(
@@ -27,7 +27,7 @@ async def run(
     status = Status()
     async with ops_server(ops_host, ops_port, status):
         if await reached_broker(settings.kafka, stop):
-            await require_topics(settings.kafka)
+            await require_topics(settings.kafka, [WEBHOOKS, CHANGES, DEADLETTERS, RULES])
             await _consolidate(settings, status, instance=instance, accept_loss=accept_loss, stop=stop)
 
 

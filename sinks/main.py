@@ -14,6 +14,7 @@ from runtime.kafka.topics import require_topics
 from runtime.logs import log_event
 from runtime.ops import Status, ops_server
 from runtime.settings import Settings
+from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES
 from servicetrade.client import ServiceTradeClient
 from servicetrade.session_store import SessionStore
 from sinks.mirror import Mirror
@@ -34,7 +35,7 @@ async def run_mirror(settings: Settings, *, instance: str, ops_host: str, ops_po
     status = Status()
     async with ops_server(ops_host, ops_port, status):
         if await reached_broker(settings.kafka, stop):
-            await require_topics(settings.kafka)
+            await require_topics(settings.kafka, [CHANGES, DELIVERIES, DEADLETTERS])
             await _mirror(settings, status, instance=instance, stop=stop)
 
 

@@ -68,7 +68,7 @@ async def ensure_topics(settings: KafkaSettings, topics: Sequence[Topic] = TOPIC
     return report
 
 
-async def require_topics(settings: KafkaSettings, topics: Sequence[Topic] = TOPICS) -> None:
+async def require_topics(settings: KafkaSettings, topics: Sequence[Topic]) -> None:
     """See that the topics are there and keep time as the processors need it; a worker begins with this.
 
     Raises:

@@ -22,8 +22,8 @@ from schemas.topics import WEBHOOKS
 
 HOST = "127.0.0.1"
 LIMIT = 4 * 1024 * 1024
-SECRETS = {"acme": ("winter-7f3a", "summer-91bc"), "bolt": ("bolt-secret",)}
-ACME = "/webhooks/acme/winter-7f3a"
+SECRETS = {"acme": ("winter-7f3a-0123456", "summer-91bc-0123456"), "bolt": ("bolt-secret",)}
+ACME = "/webhooks/acme/winter-7f3a-0123456"
 BOLT = "/webhooks/bolt/bolt-secret"
 RAW_LOG = replace(WEBHOOKS, partitions=2)
 

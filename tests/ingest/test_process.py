@@ -40,7 +40,7 @@ ops_port = {ops_port}
 [log]
 level = "debug"
 """
-SECRETS = {"hook_secret": "winter-7f3a summer-91bc", "password": "pass-55d0", "key": "key-8e21"}
+SECRETS = {"hook_secret": "winter-7f3a-0123456 summer-91bc-0123456", "password": "pass-55d0", "key": "key-8e21"}
 
 
 @asynccontextmanager
@@ -87,15 +87,15 @@ async def test_the_process_stores_webhooks_and_neither_its_output_nor_its_metric
         await answering(http, f"http://{HOST}:{ops_port}/readyz")
         url = f"http://{HOST}:{port}/webhooks/acme"
         posted = [
-            (await http.post(f"{url}/winter-7f3a", content=b"one")).status_code,
-            (await http.post(f"{url}/summer-91bc/", content=b"two")).status_code,
-            (await http.post(f"{url}/winter-7f3a-and-more", content=b"no")).status_code,
-            (await http.post(f"{url}/winter-7f3a", content=b"x" * (LIMIT + 1))).status_code,
-            (await http.get(f"{url}/winter-7f3a")).status_code,
+            (await http.post(f"{url}/winter-7f3a-0123456", content=b"one")).status_code,
+            (await http.post(f"{url}/summer-91bc-0123456/", content=b"two")).status_code,
+            (await http.post(f"{url}/winter-7f3a-0123456-and-more", content=b"no")).status_code,
+            (await http.post(f"{url}/winter-7f3a-0123456", content=b"x" * (LIMIT + 1))).status_code,
+            (await http.get(f"{url}/winter-7f3a-0123456")).status_code,
         ]
         assert posted == [204, 204, 404, 413, 405]
         reader, writer = await asyncio.open_connection(HOST, port)
-        writer.write(b"POST /webhooks/acme/winter-7f3a HTTP/9.9\r\nbroken\r\n\r\n")
+        writer.write(b"POST /webhooks/acme/winter-7f3a-0123456 HTTP/9.9\r\nbroken\r\n\r\n")
         await reader.read()
         writer.close()
         metrics = (await http.get(f"http://{HOST}:{ops_port}/metrics")).text

@@ -57,15 +57,15 @@ async def test_a_url_that_is_not_valid_is_answered_404_and_stores_nothing(receiv
     paths = [
         "/",
         "/webhooks/acme/wrong",
-        "/webhooks/nobody/winter-7f3a",
+        "/webhooks/nobody/winter-7f3a-0123456",
         "/webhooks/acme/bolt-secret",
-        "/webhooks/acme//winter-7f3a",
-        "/webhooks/acme/winter-7f3a/more",
+        "/webhooks/acme//winter-7f3a-0123456",
+        "/webhooks/acme/winter-7f3a-0123456/more",
         "/webhooks/acme/%ff%fe",
-        "/webhooks/acme/../acme/winter-7f3a",
-        "/webhooks/acme/winter-7f3a%00",
+        "/webhooks/acme/../acme/winter-7f3a-0123456",
+        "/webhooks/acme/winter-7f3a-0123456%00",
         "/" + "a" * 10_000,
-        "/webhooks/acme/?winter-7f3a",
+        "/webhooks/acme/?winter-7f3a-0123456",
     ]
     for path in paths:
         assert (await receiver.talk(request(path, b"{}"))).startswith(b"HTTP/1.1 404 "), path
@@ -76,7 +76,12 @@ async def test_a_url_that_is_not_valid_is_answered_404_and_stores_nothing(receiv
 async def test_a_trailing_slash_a_query_and_either_live_secret_are_accepted_without_a_redirect(
     receiver: Running,
 ) -> None:
-    paths = [f"{ACME}/", "/webhooks/acme/summer-91bc", "/webhooks/acme/summer-91bc/", f"{ACME}?source=x"]
+    paths = [
+        f"{ACME}/",
+        "/webhooks/acme/summer-91bc-0123456",
+        "/webhooks/acme/summer-91bc-0123456/",
+        f"{ACME}?source=x",
+    ]
     for path in paths:
         assert (await receiver.http.post(path, content=path.encode())).status_code == 204
     assert [record.value for record in await receiver.stored()] == [path.encode() for path in paths]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import sys
 import warnings
 from collections import Counter
@@ -46,7 +47,7 @@ async def until(condition: Callable[[], Awaitable[bool]], *, deadline_s: float =
 
 def settings_on(kafka: KafkaSettings) -> Settings:
     """A whole configuration in which only the broker matters."""
-    account = AccountSettings(username="u", password=Secret("p"), hook_secret=Secret("h"))
+    account = AccountSettings(username="u", password=Secret("p"), hook_secret=Secret("of-no-use-in-this-test"))
     return Settings(
         kafka=kafka,
         store=StoreSettings(url="sqlite+aiosqlite:///unused.db", key=Secret("k")),
@@ -184,7 +185,7 @@ session_timeout_s = 6
 url = "sqlite+aiosqlite:///unused.db"
 key = {{ env = "PATH" }}
 """
-ACCOUNT = '[accounts.{name}]\nusername = "u"\npassword = {{ env = "PATH" }}\nhook_secret = {{ env = "HOME" }}\n'
+ACCOUNT = '[accounts.{name}]\nusername = "u"\npassword = {{ env = "PATH" }}\nhook_secret = {{ env = "HOOK" }}\n'
 
 
 @asynccontextmanager
@@ -197,7 +198,10 @@ async def worker_process(
     config.write_text(text + "".join(ACCOUNT.format(name=name) for name in ACCOUNTS))
     command = ["-m", "runtime.cli", "processors", "--config", str(config), "--instance", instance, "--ops-port", "0"]
     with (folder / f"{instance}.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(sys.executable, *command, *arguments, stdout=log, stderr=log)
+        environ = {**os.environ, "HOOK": "of-no-use-in-this-test"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *command, *arguments, stdout=log, stderr=log, env=environ
+        )
         try:
             yield process
         finally:

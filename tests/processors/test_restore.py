@@ -121,6 +121,19 @@ async def test_where_retention_removed_what_is_needed_it_refuses_and_goes_on_onl
         assert restored.position == max(committed, 6)
 
 
+@pytest.mark.parametrize("beyond", [1, 5])
+async def test_a_committed_offset_beyond_the_end_of_the_log_is_refused(kafka: KafkaSettings, beyond: int) -> None:
+    async with pipeline_on(kafka, partitions=1) as pipeline:
+        partition, records = await a_log(pipeline)
+        end = len(records)
+        with pytest.raises(LogGapError, match=f"ends at {end}, but {end + beyond} is committed"):
+            await restore(pipeline.reader, partition, end + beyond, epoch=1, times=TIMES, history=[], oldest_ms=0)
+        accepted = await restore(
+            pipeline.reader, partition, end + beyond, epoch=1, times=TIMES, history=[], oldest_ms=0, accept_loss=True
+        )
+        assert (accepted.position, accepted.records) == (end, end)
+
+
 async def test_what_is_younger_than_retention_was_not_removed_by_it_so_nothing_is_missing(kafka: KafkaSettings) -> None:
     async with pipeline_on(kafka, partitions=1) as pipeline:
         partition, _ = await a_log(pipeline)

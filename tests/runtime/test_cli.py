@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from cryptography.fernet import Fernet
+
+from runtime.broker_config import free_port
+from runtime.settings import HOOK_SECRET
 
 CONFIG = """\
 [kafka]
@@ -19,13 +25,14 @@ key = { env = "HOME" }
 [accounts.acme]
 username = "api"
 password = { env = "HOME" }
-hook_secret = { env = "HOME" }
+hook_secret = { env = "HOOK" }
 """
+ENVIRONMENT = {**os.environ, "HOOK": "winter-7f3a-0123456"}
 
 
 def tradewind(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "runtime.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, check=False, env=ENVIRONMENT)
 
 
 def test_help_lists_the_commands() -> None:
@@ -97,13 +104,35 @@ def test_a_worker_waits_for_a_broker_that_is_not_there_and_can_be_stopped_meanwh
 ) -> None:
     path = tmp_path / "tradewind.toml"
     path.write_text(CONFIG)
-    arguments = [sys.executable, "-m", "runtime.cli", command, "--config", str(path), "--ops-port", "0"]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    port = free_port()
+    arguments = [sys.executable, "-m", "runtime.cli", command, "--config", str(path), f"--ops-port={port}"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(arguments, env=ENVIRONMENT, **pipes) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "broker.unreachable" in line:
                 break
+        assert httpx.get(f"http://127.0.0.1:{port}/livez").status_code == 200
+        ready = httpx.get(f"http://127.0.0.1:{port}/readyz")
+        assert (ready.status_code, ready.json()) == (503, {"started": False})
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
     assert "process.stopped" in out
+
+
+def test_an_account_whose_login_was_refused_is_unlocked_by_name(tmp_path: Path) -> None:
+    config = CONFIG.replace('{ env = "HOME" }', '{ file = "key" }', 1)
+    (tmp_path / "tradewind.toml").write_text(config)
+    (tmp_path / "key").write_text(Fernet.generate_key().decode())
+    unknown = tradewind("session", "unlock", "birch", folder=tmp_path)
+    assert unknown.returncode == 2
+    assert "birch: no such account; configured: acme" in unknown.stderr
+    known = tradewind("session", "unlock", "acme", folder=tmp_path)
+    assert (known.returncode, known.stdout) == (0, "acme: there was no session yet\n")
+
+
+def test_a_new_hook_secret_is_one_that_the_configuration_takes() -> None:
+    first, second = (tradewind("secret").stdout.strip() for _ in range(2))
+    assert first != second
+    assert HOOK_SECRET.fullmatch(first)

@@ -29,7 +29,7 @@ hook_secret = { file = "hook" }
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     (tmp_path / "key").write_text("key-8e21\n")
-    (tmp_path / "hook").write_text("winter-7f3a\n summer-91bc\n")
+    (tmp_path / "hook").write_text("winter-7f3a-0123456\n summer-91bc-0123456\n")
     path = tmp_path / "tradewind.toml"
     path.write_text(GOOD)
     return path
@@ -49,7 +49,7 @@ def test_a_complete_file_is_read_and_secrets_are_fetched_from_where_it_says(conf
     account = settings.accounts["acme"]
     assert settings.store.key.reveal() == "key-8e21"
     assert account.password.reveal() == os.environ["PATH"].strip()
-    assert account.hook_secret.reveal().split() == ["winter-7f3a", "summer-91bc"]
+    assert account.hook_secret.reveal().split() == ["winter-7f3a-0123456", "summer-91bc-0123456"]
     assert settings.ingest.port == 8080
 
 
@@ -57,7 +57,11 @@ def test_no_secret_shows_when_the_settings_are_printed(config: Path) -> None:
     settings = read_settings(config)
     shown = f"{settings!r} {settings} {settings.store.key!s} {[settings.store.key]} {account_of(settings)!r}"
     assert "***" in shown
-    assert not [secret for secret in ("key-8e21", os.environ["PATH"], "winter-7f3a", "summer-91bc") if secret in shown]
+    assert not [
+        secret
+        for secret in ("key-8e21", os.environ["PATH"], "winter-7f3a-0123456", "summer-91bc-0123456")
+        if secret in shown
+    ]
 
 
 def account_of(settings: Settings) -> object:
@@ -97,6 +101,7 @@ def test_paths_are_relative_to_the_file(config: Path) -> None:
         ("[store]", "[pipeline]\nhorizon_s = 5000000\n[store]", "retention_days must be at least twice"),
         ("[accounts.acme]", '[accounts."Acme Inc"]', "accounts.Acme Inc: a name is made of"),
         ("[accounts.acme]", "[accounts]\n[other]", "unknown key"),
+        ("[store]", "[ingest]\nack_timeout_s = 5\n[store]", "ack_timeout_s is at most 4.9: ServiceTrade hangs up"),
         ("[store]", "[store", "tradewind.toml: not valid TOML: Expected ']'"),
         ("[store]", "[sinks]\nmirror = 3\n[store]", ":5: sinks.mirror: expected a table, found 3"),
     ],
@@ -112,6 +117,16 @@ def test_a_hook_secret_is_one_or_two_during_a_rotation(config: Path, secrets: st
     (config.parent / "hook").write_text(secrets)
     message = refusal(config, "", "")
     assert ":8: accounts.acme: hook_secret holds one secret, or two during a rotation" in message
+
+
+@pytest.mark.parametrize(
+    "secret", ["short", "with/a/slash/0123456789", "with?a=query0123456789", "with%20percent012345"]
+)
+def test_a_hook_secret_that_could_not_be_matched_in_a_url_is_refused(config: Path, secret: str) -> None:
+    (config.parent / "hook").write_text(f"winter-7f3a-0123456 {secret}")
+    message = refusal(config, "", "")
+    assert "hook_secret is a part of a URL: at least 16 of A-Z" in message
+    assert secret not in message
 
 
 def test_a_secret_written_into_the_file_is_refused_without_repeating_it(config: Path) -> None:

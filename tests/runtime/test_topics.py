@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.kafka.topics import committed_offsets, ensure_topics, full_name, wanted_config
+from runtime.kafka.topics import committed_offsets, ensure_topics, full_name, require_topics, wanted_config
 from runtime.settings import KafkaSettings
+from schemas.errors import TopicsError
 from schemas.topics import RULES, TOPICS, WEBHOOKS
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +37,20 @@ async def test_differences_are_told_by_topic_and_setting_and_left_alone(kafka: K
             f"{name}: retention.ms is {90 * days}, not {91 * days}",
             f"{full_name(kafka, FEW[1])}: retention.ms is {90 * days}, not {91 * days}",
         ]
+
+
+async def test_a_worker_does_not_begin_without_its_topics(kafka: KafkaSettings) -> None:
+    await ensure_topics(kafka, FEW[1:])
+    await require_topics(kafka, FEW[1:])
+    with pytest.raises(TopicsError, match=rf"there is no topic {full_name(kafka, WEBHOOKS)}: run `tradewind topics`"):
+        await require_topics(kafka, FEW)
+
+
+async def test_a_worker_does_not_begin_on_a_raw_log_that_the_senders_clocks_stamp(kafka: KafkaSettings) -> None:
+    # As a broker makes it that creates topics by itself.
+    await ensure_topics(kafka, [replace(WEBHOOKS, partitions=1, config={})])
+    with pytest.raises(TopicsError, match=r"message\.timestamp\.type is CreateTime, not LogAppendTime"):
+        await require_topics(kafka, [WEBHOOKS])
 
 
 async def test_two_processes_that_create_the_topics_at_the_same_time_both_succeed(kafka: KafkaSettings) -> None:

@@ -89,7 +89,9 @@ async def open_account(api: FakeServiceTrade, open_store: OpenStore) -> AsyncIte
             observe: Observe | None = None,
         ) -> Account:
             accounts = {
-                "acme": AccountSettings(username="api", password=Secret(password), hook_secret=Secret("unused"))
+                "acme": AccountSettings(
+                    username="api", password=Secret(password), hook_secret=Secret("of-no-use-in-this-test")
+                )
             }
             where = ServiceTradeSettings(base_url=api.url, timeout_s=timeout_s)
             store = await open_store(settings)

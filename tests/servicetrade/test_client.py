@@ -116,7 +116,11 @@ async def test_no_answer_is_unreachable_and_keeps_the_session(
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         where = ServiceTradeSettings(base_url=f"http://127.0.0.1:{closed.getsockname()[1]}")
-        accounts = {"acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("unused"))}
+        accounts = {
+            "acme": AccountSettings(
+                username="api", password=Secret("right"), hook_secret=Secret("of-no-use-in-this-test")
+            )
+        }
         seen: list[int | None] = []
         store = await open_store(sqlite_settings)
         async with ServiceTradeClient(
@@ -131,7 +135,9 @@ async def test_no_answer_is_unreachable_and_keeps_the_session(
 
 async def test_a_login_without_an_answer_is_unavailable(open_store: OpenStore, sqlite_settings: StoreSettings) -> None:
     where = ServiceTradeSettings(base_url="http://127.0.0.1:1")
-    accounts = {"acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("unused"))}
+    accounts = {
+        "acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("of-no-use-in-this-test"))
+    }
     async with ServiceTradeClient(where, accounts, await open_store(sqlite_settings)) as client:
         with pytest.raises(LoginUnavailable, match="no answer"):
             await client.account("acme").get("job", 1)
@@ -140,7 +146,9 @@ async def test_a_login_without_an_answer_is_unavailable(open_store: OpenStore, s
 async def test_an_account_has_one_handle_and_an_unknown_one_has_none(
     open_store: OpenStore, sqlite_settings: StoreSettings
 ) -> None:
-    accounts = {"acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("unused"))}
+    accounts = {
+        "acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("of-no-use-in-this-test"))
+    }
     async with ServiceTradeClient(ServiceTradeSettings(), accounts, await open_store(sqlite_settings)) as client:
         assert client.account("acme") is client.account("acme")
         with pytest.raises(KeyError):

@@ -20,7 +20,9 @@ def say(line: str) -> None:
 
 async def work(api_url: str, store_url: str, key: str, calls: int) -> None:
     settings = StoreSettings(url=store_url, key=Secret(key))
-    accounts = {"acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("unused"))}
+    accounts = {
+        "acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("of-no-use-in-this-test"))
+    }
     where = ServiceTradeSettings(base_url=api_url)
     async with open_database(settings) as engine:
         store = SessionStore(engine, settings.key)

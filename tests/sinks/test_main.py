@@ -38,7 +38,11 @@ async def test_a_change_becomes_a_row_and_a_delivery_and_the_process_tells_its_s
     settings = Settings(
         kafka=topics.settings,
         store=sqlite_settings,
-        accounts={"acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("unused"))},
+        accounts={
+            "acme": AccountSettings(
+                username="api", password=Secret("right"), hook_secret=Secret("of-no-use-in-this-test")
+            )
+        },
         servicetrade=ServiceTradeSettings(base_url=api.url),
         sinks=SinksSettings(mirror=MirrorSettings(group=topics.group, session_timeout_s=6)),
     )
@@ -51,7 +55,7 @@ async def test_a_change_becomes_a_row_and_a_delivery_and_the_process_tells_its_s
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
         ready = await http.get("/readyz")
         metrics = (await http.get("/metrics")).text
-    assert (ready.status_code, ready.json()) == (200, {"joined": True, "broker": True})
+    assert (ready.status_code, ready.json()) == (200, {"started": True, "joined": True, "broker": True})
     assert 'tradewind_servicetrade_requests_total{account="acme",kind="job",status="200"}' in metrics
     assert 'tradewind_servicetrade_logins_total{account="acme",outcome="made"}' in metrics
     stop.set()

@@ -54,7 +54,9 @@ async def bench(api: FakeServiceTrade, sqlite_settings: StoreSettings) -> AsyncI
 async def opened(
     settings: StoreSettings, url: str, *, password: str = RIGHT
 ) -> AsyncIterator[tuple[Mirror, MirrorStore]]:
-    accounts = {"acme": AccountSettings(username="api", password=Secret(password), hook_secret=Secret("unused"))}
+    accounts = {
+        "acme": AccountSettings(username="api", password=Secret(password), hook_secret=Secret("of-no-use-in-this-test"))
+    }
     async with open_database(settings) as engine:
         sessions, store = SessionStore(engine, settings.key), MirrorStore(engine)
         await sessions.create_tables()
