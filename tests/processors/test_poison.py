@@ -98,3 +98,24 @@ def test_the_largest_change_fits_into_a_record() -> None:
     (change,) = core.feed([record, tick(1, 60_000)]).changes
     assert len(change.changeset) == 256
     assert len(encode(change)) < MAX_RECORD_BYTES / 2
+
+
+def test_more_elements_than_a_body_could_hold_quarantine_the_whole_body() -> None:
+    body = b'{"messageId": "m", "data": [' + b"1," * 100_000 + b"1]}"
+    outcome = core_with().feed([LogRecord(offset=0, timestamp=1_000, key=b"acme", value=body)])
+    ((_, letter),) = outcome.dead_letters
+    assert (letter.error, letter.elements) == ("too-many-elements", "")
+
+
+@pytest.mark.parametrize(("bad", "named"), [(1_000, ",".join(map(str, range(1_000)))), (1_001, "")])
+def test_a_dead_letter_names_at_most_a_thousand_elements(bad: int, named: str) -> None:
+    core = core_with()
+    ((_, letter),) = core.feed([webhook(0, 1_000, *[5] * bad, element())]).dead_letters
+    assert letter.elements == named
+    assert core.ledger.quarantined == bad
+    assert core.ledger.imbalance(core.open_notifications) == 0
+
+
+def test_rules_for_a_type_that_could_never_match_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^types\.Job: no entity type is spelled so"):
+        read_rules({"default": {}, "types": {"Job": {}}}, max_ceiling_ms=60_000)
