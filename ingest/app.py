@@ -118,14 +118,7 @@ class Receiver:
         sent = await self._producer.send(
             self._topic, key=account.encode(), value=body, headers=[(RECEIPT_HEADER, receipt)]
         )
-        sent.add_done_callback(_look_at_result)
         await asyncio.shield(sent)
-
-
-def _look_at_result(sent: asyncio.Future[Any]) -> None:
-    # After a time-out nobody awaits the future any more: the request was answered 503, and its error says no more.
-    if not sent.cancelled():
-        sent.exception()
 
 
 async def _answer(send: Send, status: int) -> None:

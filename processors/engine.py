@@ -27,7 +27,6 @@ from schemas.topics import CHANGES, DEADLETTERS, RULES
 
 _log = logging.getLogger(__name__)
 
-DAY_MS = 86_400_000
 Commit = Callable[[Mapping[Partition, int]], Awaitable[bool]]
 Outgoing = tuple[str, bytes | None, bytes, Headers]
 
@@ -135,7 +134,7 @@ class Engine:
                 epoch=self._kafka.log_epoch,
                 times=self._times,
                 history=history,
-                oldest_ms=round(time.time() * 1000) - self._kafka.retention_days * DAY_MS,
+                oldest_ms=round(time.time() * 1000) - self._kafka.retention_ms,
                 accept_loss=self._accept_loss,
             )
             self._take(partition, restored)
@@ -145,7 +144,6 @@ class Engine:
             partition=partition,
             consolidator=restored.consolidator,
             position=restored.position,
-            committed=restored.position,
             last_append_ms=restored.last_append_ms,
             read_at=time.monotonic(),
         )
@@ -195,9 +193,7 @@ class Engine:
         count(outcome, before, owned.consolidator.ledger)
         if self._owned.get(partition) is not owned:
             return
-        if await commit({partition: owned.position}):
-            owned.committed = owned.position
-        else:
+        if not await commit({partition: owned.position}):
             log_event(_log, "processors.commit_refused", level=logging.WARNING, partition=partition.number)
 
     async def _missing(self, owned: Owned, found: int) -> list[Record]:

@@ -17,7 +17,6 @@ class Owned:
     consolidator: Consolidator
     position: int
     """Offset of the next record to consume."""
-    committed: int
     last_append_ms: int | None
     read_at: float
     """Monotonic seconds at which the record with that append time was read."""

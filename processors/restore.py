@@ -80,50 +80,74 @@ async def restore(
         LogGapError: retention removed records that were not processed, or part of the stretch.
     """
     began = time.monotonic()
-    beginning = await reader.beginning(partition)
-    position = beginning if committed is None else committed
-    start = position
-    last_append_ms = None
-    removed = False
-    if committed is not None:
-        end = await reader.end(partition)
-        if committed > end and not accept_loss:
-            raise LogGapError(
-                f"{partition.topic}[{partition.number}] ends at {end}, but {committed} is committed: the log was cut "
-                "off, or the topic made anew (then raise kafka.log_epoch); --accept-loss goes on from the end"
-            )
-        if committed < beginning and not accept_loss:
-            raise LogGapError(
-                f"{partition.topic}[{partition.number}] begins at {beginning}, but only what is before {committed} was "
-                f"processed: {beginning - committed} records are lost to retention; --accept-loss goes on without them"
-            )
-        start = position = min(max(committed, beginning), end)
-        last_append_ms = await _last_append_before(reader, partition, beginning, position)
-        if last_append_ms is not None:
-            bound = last_append_ms - times.restore_ms
-            start = min(position, await reader.first_at_or_after(partition, bound))
-            removed = beginning > 0 and start == beginning and bound < oldest_ms
-        # Where nothing at all is left before the position, its windows were closed by ticks long before.
-        if removed and not accept_loss:
-            raise LogGapError(
-                f"{partition.topic}[{partition.number}] begins at {beginning}: retention removed records that the "
-                f"state at {position} may depend on; --accept-loss goes on from what is left"
-            )
-    rules = rules_at(history, partition, start, max_ceiling_ms=times.max_ceiling_ms)
+    stretch = await _stretch(reader, partition, committed, times=times, oldest_ms=oldest_ms, accept_loss=accept_loss)
+    rules = rules_at(history, partition, stretch.start, max_ceiling_ms=times.max_ceiling_ms)
     consolidator = Consolidator(Origin(partition.topic, partition.number, epoch), times, rules)
     records = 0
-    if start < position:
-        async for batch in reader.read(partition, start, position):
-            # What comes out was sent before the offset was committed.
-            consolidator.feed(batch)
-            records += len(batch)
+    async for batch in reader.read(partition, stretch.start, stretch.position):
+        # What comes out was sent before the offset was committed.
+        consolidator.feed(batch)
+        records += len(batch)
     return Restored(
         consolidator=consolidator,
-        position=position,
-        last_append_ms=last_append_ms,
+        position=stretch.position,
+        last_append_ms=stretch.last_append_ms,
         records=records,
         seconds=time.monotonic() - began,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The offsets from `start` up to `position` are to be read again."""
+
+    start: int
+    position: int
+    last_append_ms: int | None = None
+    """Append time of the last record of the stretch."""
+
+
+async def _stretch(
+    reader: LogReader,
+    partition: Partition,
+    committed: int | None,
+    *,
+    times: PipelineTimes,
+    oldest_ms: int,
+    accept_loss: bool,
+) -> _Stretch:
+    beginning = await reader.beginning(partition)
+    if committed is None:
+        return _Stretch(beginning, beginning)
+    end = await reader.end(partition)
+    if not accept_loss:
+        _refuse_gap(partition, committed, beginning=beginning, end=end)
+    position = min(max(committed, beginning), end)
+    last_append_ms = await _last_append_before(reader, partition, beginning, position)
+    if last_append_ms is None:
+        # Where nothing at all is left before the position, its windows were closed by ticks long before.
+        return _Stretch(position, position)
+    bound = last_append_ms - times.restore_ms
+    start = min(position, await reader.first_at_or_after(partition, bound))
+    if start == beginning > 0 and bound < oldest_ms and not accept_loss:
+        raise LogGapError(
+            f"{partition.topic}[{partition.number}] begins at {beginning}: retention removed records that the "
+            f"state at {position} may depend on; --accept-loss goes on from what is left"
+        )
+    return _Stretch(start, position, last_append_ms)
+
+
+def _refuse_gap(partition: Partition, committed: int, *, beginning: int, end: int) -> None:
+    if committed > end:
+        raise LogGapError(
+            f"{partition.topic}[{partition.number}] ends at {end}, but {committed} is committed: the log was cut "
+            "off, or the topic made anew (then raise kafka.log_epoch); --accept-loss goes on from the end"
+        )
+    if committed < beginning:
+        raise LogGapError(
+            f"{partition.topic}[{partition.number}] begins at {beginning}, but only what is before {committed} was "
+            f"processed: {beginning - committed} records are lost to retention; --accept-loss goes on without them"
+        )
 
 
 async def _last_append_before(reader: LogReader, partition: Partition, beginning: int, position: int) -> int | None:

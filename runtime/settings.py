@@ -42,6 +42,11 @@ class KafkaSettings:
             log_epoch=self.log_epoch,
         )
 
+    @property
+    def retention_ms(self) -> int:
+        """The retention in milliseconds."""
+        return self.retention_days * 86_400_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestSettings:
@@ -179,8 +184,7 @@ class Settings:
                 raise ValueError(
                     f"accounts.{name}: a name is made of a-z, 0-9, - and _, and starts with a letter or digit"
                 )
-        retention_ms = self.kafka.retention_days * 86_400_000
-        if retention_ms < 2 * self.pipeline.restore_ms:
+        if self.kafka.retention_ms < 2 * self.pipeline.restore_ms:
             raise ValueError("kafka.retention_days must be at least twice pipeline memory + max_ceiling + horizon")
 
 

@@ -17,7 +17,6 @@ from runtime.settings import KafkaSettings
 from schemas.errors import TopicsError
 from schemas.topics import FOR_EVER_MS, MAX_RECORD_BYTES, TOPICS, Topic
 
-_DAY_MS = 86_400_000
 _NO_ERROR = 0
 COORDINATOR_S = 20.0
 RETRY_S = 0.2
@@ -40,7 +39,7 @@ def full_name(settings: KafkaSettings, topic: Topic) -> str:
 
 def wanted_config(settings: KafkaSettings, topic: Topic) -> dict[str, str]:
     """The topic settings that correctness rests on, as Kafka spells them."""
-    retention_ms = FOR_EVER_MS if topic.keep_for_ever else settings.retention_days * _DAY_MS
+    retention_ms = FOR_EVER_MS if topic.keep_for_ever else settings.retention_ms
     return {
         "cleanup.policy": "delete",
         "retention.ms": str(retention_ms),
