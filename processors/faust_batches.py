@@ -17,13 +17,23 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.tuples import Message
 
-from runtime.kafka import READ_BYTES, Partition
+from runtime.kafka import READ_BYTES, Partition, keep_parsed
 from runtime.settings import KafkaSettings, ProcessorsSettings
 from schemas.errors import ProcessorsError
 from schemas.record import Record
 
+BATCH_RECORDS = 2_000
+"""At most so many are unpacked, consumed and committed at once: one fetch can hold ten times as many."""
 OnBatch = Callable[[Partition, Sequence[Record]], Awaitable[None]]
 OnPartitions = Callable[[frozenset[Partition]], Awaitable[None]]
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    """The driver's thread, except that records stay as they were parsed."""
+
+    async def _fetch_records(self, consumer: Any, *args: Any, **kwargs: Any) -> Any:
+        keep_parsed(consumer)
+        return await super()._fetch_records(consumer, *args, **kwargs)
 
 
 class BatchConsumer(driver.Consumer):
@@ -48,11 +58,14 @@ class BatchConsumer(driver.Consumer):
             if batch and (active is None or tp in active or tp in self._buffered_partitions):
                 yield tp, self._batch_message(tp, batch)
 
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
     def _batch_message(self, tp: TP, batch: Sequence[Any]) -> Message:
         last = batch[-1]
         return ConsumerMessage(
-            topic=last.topic,
-            partition=last.partition,
+            topic=tp.topic,
+            partition=tp.partition,
             offset=last.offset,
             timestamp=last.timestamp / 1000,
             timestamp_type=last.timestamp_type,
@@ -124,6 +137,7 @@ class Worker:
             consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=instance,
             consumer_max_fetch_size=READ_BYTES,
+            broker_max_poll_records=BATCH_RECORDS,
             broker_client_id=instance,
             broker_session_timeout=settings.session_timeout_s,
             broker_heartbeat_interval=settings.session_timeout_s / 5,

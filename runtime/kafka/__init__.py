@@ -5,7 +5,7 @@ from aiokafka.errors import KafkaError
 from runtime.kafka.group import GroupConsumer
 from runtime.kafka.producer import Headers, Producer, acknowledged
 from runtime.kafka.reader import LogReader
-from runtime.kafka.records import READ_BYTES, Partition, Position
+from runtime.kafka.records import READ_BYTES, Partition, Position, keep_parsed
 
 __all__ = [
     "READ_BYTES",
@@ -17,4 +17,5 @@ __all__ = [
     "Position",
     "Producer",
     "acknowledged",
+    "keep_parsed",
 ]

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, RebalanceInProgressError
 
-from runtime.kafka.records import READ_BYTES, Partition, close, log_record, topic_partition
+from runtime.kafka.records import READ_BYTES, Partition, close, keep_parsed, log_record, topic_partition
 from runtime.settings import KafkaSettings
 from schemas.record import LogRecord
 
@@ -72,6 +72,7 @@ class GroupConsumer:
         kafka.subscribe([topic], listener=_Listener(consumer, on_revoked))
         try:
             await kafka.start()
+            keep_parsed(kafka)
             yield consumer
         finally:
             await close(kafka)
@@ -92,9 +93,8 @@ class GroupConsumer:
             await asyncio.sleep(wait_s)
             return {}
         batches = await self._kafka.getmany(*chosen, timeout_ms=round(wait_s * 1000), max_records=at_most)
-        return {
-            Partition(tp.topic, tp.partition): [log_record(item) for item in records] for tp, records in batches.items()
-        }
+        found = ((Partition(tp.topic, tp.partition), records) for tp, records in batches.items())
+        return {partition: [log_record(partition, item) for item in records] for partition, records in found}
 
     async def commit(self, positions: Mapping[Partition, int]) -> bool:
         """Commit offsets (of the next record to read).

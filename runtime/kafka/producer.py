@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,14 @@ from runtime.settings import KafkaSettings
 from schemas.topics import MAX_RECORD_BYTES
 
 Headers = Sequence[tuple[str, bytes]]
+
+
+def partition_of(key: bytes | None, partitions: Sequence[int]) -> int:
+    """The partition of a key, out of all partitions in order: CRC-32, as librdkafka's `consistent` partitioner.
+
+    aiokafka's own, murmur2 in Python, takes as long as all else about a record together (10 against 0.2 microseconds).
+    """
+    return partitions[zlib.crc32(key or b"") % len(partitions)]
 
 
 class Producer:
@@ -63,34 +72,50 @@ class Producer:
             A future that resolves when all in-sync replicas have the record, or raises KafkaError. Await it: an
             error that nobody looks at is a lost record. `acknowledged` turns its result into a Position.
         """
-        if self._kafka in self._spent:
-            await self._replace()
-        kafka = self._kafka
+        kafka = await self._usable()
         future: asyncio.Future[Any] = await kafka.send(
             topic, key=key, value=value, headers=list(headers), partition=partition
         )
         future.add_done_callback(lambda sent: self._look_at(kafka, sent))
         return future
 
-    async def send_all(
-        self, records: Iterable[tuple[str, bytes | None, bytes, Headers]], *, partition: int | None = None
-    ) -> None:
-        """Send (topic, key, value, headers) in order and wait until every one is acknowledged.
+    async def send_all(self, records: Iterable[tuple[str, bytes | None, bytes, Headers]]) -> None:
+        """Send (topic, key, value, headers) and wait until every one is acknowledged; each partition's are in order.
+
+        Batched here: measured, a fifth of the time per record that `send` takes.
 
         Raises:
             KafkaError: one was not; the others may or may not have been appended.
         """
-        pending = [
-            await self.send(topic, key=key, value=value, headers=headers, partition=partition)
-            for topic, key, value, headers in records
-        ]
-        if pending:
-            await asyncio.gather(*pending)
+        kafka = await self._usable()
+        pending: list[asyncio.Future[Any]] = []
+        partitions: dict[str, list[int]] = {}
+        batches: dict[tuple[str, int], Any] = {}
+        for topic, key, value, headers in records:
+            if topic not in partitions:
+                partitions[topic] = sorted(await kafka.partitions_for(topic))
+            where = topic, partition_of(key, partitions[topic])
+            record = {"timestamp": None, "key": key, "value": value, "headers": list(headers)}
+            if where not in batches:
+                batches[where] = kafka.create_batch()
+            if batches[where].append(**record) is None:  # it is full
+                pending.append(await self._send_batch(kafka, batches[where], *where))
+                batches[where] = kafka.create_batch()
+                batches[where].append(**record)
+        for where, batch in batches.items():
+            pending.append(await self._send_batch(kafka, batch, *where))
+        await asyncio.gather(*pending)
+
+    async def _send_batch(self, kafka: AIOKafkaProducer, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
+        sent: asyncio.Future[Any] = await kafka.send_batch(batch, topic, partition=partition)
+        sent.add_done_callback(lambda done: self._look_at(kafka, done))
+        return sent
 
     def _new(self) -> AIOKafkaProducer:
         return AIOKafkaProducer(
             bootstrap_servers=self._settings.bootstrap_servers,
             client_id=self._client_id,
+            partitioner=lambda key, partitions, _: partition_of(key, partitions),
             acks="all",
             enable_idempotence=True,
             compression_type="zstd",
@@ -105,17 +130,22 @@ class Producer:
         if isinstance(error, KafkaError) and not error.retriable and kafka not in self._spent:
             self._spent.append(kafka)
 
+    async def _usable(self) -> AIOKafkaProducer:
+        if self._kafka in self._spent:
+            async with self._replacing:
+                if self._kafka in self._spent:
+                    await self._replace()
+        return self._kafka
+
     async def _replace(self) -> None:
-        async with self._replacing:
-            if self._kafka in self._spent:
-                fresh = self._new()
-                try:
-                    await fresh.start()
-                except BaseException:
-                    await fresh.stop()
-                    raise
-                # What the old one still holds is sent or fails by itself; it is stopped with the process.
-                self._kafka = fresh
+        fresh = self._new()
+        try:
+            await fresh.start()
+        except BaseException:
+            await fresh.stop()
+            raise
+        # What the old one still holds is sent or fails by itself; it is stopped with the process.
+        self._kafka = fresh
 
 
 async def acknowledged(sent: asyncio.Future[Any]) -> Position:

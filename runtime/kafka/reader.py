@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from runtime.kafka.records import READ_BYTES, Partition, close, log_record, topic_partition
+from runtime.kafka.records import READ_BYTES, Partition, close, keep_parsed, log_record, topic_partition
 from runtime.settings import KafkaSettings
 from schemas.record import LogRecord
 
@@ -34,6 +34,7 @@ class LogReader:
         )
         try:
             await kafka.start()
+            keep_parsed(kafka)
             yield cls(kafka)
         finally:
             await close(kafka)
@@ -59,6 +60,11 @@ class LogReader:
         """Offset after the last record that consumers may see."""
         return int((await self._kafka.end_offsets([topic_partition(partition)]))[topic_partition(partition)])
 
+    async def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """`end` of several partitions, in one question."""
+        ends = await self._kafka.end_offsets([topic_partition(partition) for partition in partitions])
+        return {partition: int(ends[topic_partition(partition)]) for partition in partitions}
+
     async def first_at_or_after(self, partition: Partition, timestamp_ms: int) -> int:
         """Offset of the first record, in offset order, whose timestamp is at least that; the end if there is none."""
         tp = topic_partition(partition)
@@ -79,7 +85,7 @@ class LogReader:
         position = start
         while position < stop:
             for items in (await self._kafka.getmany(tp, timeout_ms=1_000)).values():
-                batch = [log_record(item) for item in items if item.offset < stop]
+                batch = [log_record(partition, item) for item in items if item.offset < stop]
                 if batch:
                     yield batch
             # The position, not the last record: offsets may have gaps, even at the end.

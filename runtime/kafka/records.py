@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.fetcher import FetchResult
 
 from schemas.record import LogRecord
 
@@ -37,11 +38,35 @@ def topic_partition(partition: Partition) -> TopicPartition:
     return TopicPartition(partition.topic, partition.number)
 
 
-def log_record(item: Any) -> LogRecord:
+def keep_parsed(consumer: AIOKafkaConsumer) -> None:
+    """From now on, give a started consumer's records as the parser, which is written in C, made them.
+
+    They have all that a Record has. aiokafka makes a Python object of eleven fields of each: measured, a quarter of
+    what the processors spend on a notification.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001 - there is no public way; held by a contract test
+    if not isinstance(fetcher._records, _ParsedResults):  # noqa: SLF001
+        fetcher._records = _ParsedResults(fetcher._records)  # noqa: SLF001
+
+
+class _ParsedResults(dict[TopicPartition, Any]):
+    """What was fetched and not yet read, by partition; unpacked when it is read."""
+
+    def __setitem__(self, partition: TopicPartition, result: Any) -> None:
+        if isinstance(result, FetchResult):
+            result._partition_records._consumer_record = _as_parsed  # noqa: SLF001
+        super().__setitem__(partition, result)
+
+
+def _as_parsed(_: TopicPartition, record: Any) -> Any:
+    return record
+
+
+def log_record(partition: Partition, item: Any) -> LogRecord:
     """A consumed record."""
     return LogRecord(
-        topic=item.topic,
-        partition=item.partition,
+        topic=partition.topic,
+        partition=partition.number,
         offset=item.offset,
         timestamp=item.timestamp,
         key=item.key,

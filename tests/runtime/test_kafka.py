@@ -31,7 +31,10 @@ async def producer(kafka: KafkaSettings, topic: str) -> AsyncIterator[Producer]:
 
 
 async def fill(producer: Producer, topic: str, count: int, *, partition: int = 0) -> None:
-    await producer.send_all(((topic, b"k", str(number).encode(), ()) for number in range(count)), partition=partition)
+    sent = [
+        await producer.send(topic, key=b"k", value=str(number).encode(), partition=partition) for number in range(count)
+    ]
+    await asyncio.gather(*sent)
 
 
 async def stretch(reader: LogReader, partition: Partition, start: int, stop: int) -> list[LogRecord]:

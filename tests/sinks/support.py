@@ -117,12 +117,16 @@ class Topics:
     async def send(self, *changes: EntityChange, partition: int | None = None) -> None:
         topic = self.settings.topic_prefix + CHANGES.name
         for one in changes:
-            record = (topic, one.key.encode(), encode(one), cloud_event_headers(one))
-            await self.producer.send_all([record], partition=partition)
+            headers = cloud_event_headers(one)
+            await (
+                await self.producer.send(
+                    topic, key=one.key.encode(), value=encode(one), headers=headers, partition=partition
+                )
+            )
 
     async def send_raw(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], partition: int) -> None:
         topic = self.settings.topic_prefix + CHANGES.name
-        await self.producer.send_all([(topic, key, value, headers)], partition=partition)
+        await (await self.producer.send(topic, key=key, value=value, headers=headers, partition=partition))
 
     async def records(self, topic: Topic) -> list[LogRecord]:
         found: list[LogRecord] = []
