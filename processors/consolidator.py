@@ -10,9 +10,10 @@ import heapq
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from processors.duplicates import RememberedMessages
-from processors.notification import Notification, Unreadable, Webhook, name_elements, parse
+from processors.notification import Unreadable, Webhook, name_elements, parse
 from processors.rules import AccountRules, builtin_rules, read_rules
 from processors.window import Opening, Origin, Window
 from schemas.change import ClosedBy, EntityChange
@@ -114,7 +115,8 @@ class Consolidator:
         """
         outcome = Outcome()
         for record in records:
-            self._move_time(record.timestamp, outcome)
+            if record.timestamp != self.now_ms:
+                self._move_time(record.timestamp, outcome)
             control = header(record, CONTROL_HEADER) if record.headers else None
             if control is None:
                 self._webhook(record, outcome)
@@ -136,7 +138,8 @@ class Consolidator:
             self.now_ms = timestamp
         elif self.now_ms is None or timestamp > self.now_ms:
             self.now_ms = timestamp
-            self._close_due(timestamp, outcome)
+            if self._agenda and self._agenda[0][0] < timestamp:
+                self._close_due(timestamp, outcome)
 
     def _close_due(self, now_ms: int, outcome: Outcome) -> None:
         while (due_ms := self.next_due_ms()) is not None and due_ms < now_ms:
@@ -164,38 +167,29 @@ class Consolidator:
             self._quarantine(record, webhook.unreadable, outcome)
         if not webhook.notifications:
             return
-        now_ms = self._now()
+        assert self.now_ms is not None, "time moves before a record is looked at"  # noqa: S101
+        now_ms, offset, message_id = self.now_ms, record.offset, webhook.message_id
         indices = [notification.index for notification in webhook.notifications]
-        repeated = self._remembered.see(f"{account}/{webhook.message_id}", indices, now_ms)
+        repeated = self._remembered.see(f"{account}/{message_id}", indices, now_ms)
         rules = self._rules.get(account, self._builtin)
         for notification in webhook.notifications:
-            if notification.index in repeated:
+            rule = rules.of(notification.entity_type)
+            if repeated and notification.index in repeated:
                 ledger.duplicates += 1
-            elif not rules.of(notification.entity_type).keeps(notification):
+            elif not rule.keeps(notification):
                 ledger.filtered += 1
             else:
-                self._merge(account, notification, webhook.message_id, rules, record)
-
-    def _merge(
-        self, account: str, notification: Notification, message_id: str, rules: AccountRules, record: Record
-    ) -> None:
-        key = f"{account}/{notification.entity_type}/{notification.entity_id}"
-        now_ms = self._now()
-        window = self._windows.get(key)
-        # Due windows were closed when time moved, so a window that is still here is one to join.
-        if window is None:
-            opening = Opening(record.offset, notification.index, record.timestamp, now_ms, rules.version)
-            rule = rules.of(notification.entity_type)
-            window = Window(key, account, notification, opening, rule=rule, memory_ms=self._memory_ms)
-            window.add(notification, offset=record.offset, message_id=message_id, now_ms=now_ms)
-            self._windows[key] = window
-            heapq.heappush(self._agenda, (window.due_ms, key))
-        else:
-            window.add(notification, offset=record.offset, message_id=message_id, now_ms=now_ms)
-
-    def _now(self) -> int:
-        assert self.now_ms is not None, "time moves before a record is looked at"  # noqa: S101
-        return self.now_ms
+                key = f"{account}/{notification.entity_type}/{notification.entity_id}"
+                window = self._windows.get(key)
+                # Due windows were closed when time moved, so a window that is still here is one to join.
+                if window is not None:
+                    window.add(notification, offset, message_id, now_ms)
+                    continue
+                opening = Opening(offset, notification.index, record.timestamp, now_ms, rules.version)
+                window = Window(key, account, notification, opening, rule=rule, memory_ms=self._memory_ms)
+                window.add(notification, offset, message_id, now_ms)
+                self._windows[key] = window
+                heapq.heappush(self._agenda, (window.due_ms, key))
 
     def _quarantine(self, record: Record, faults: list[Unreadable], outcome: Outcome) -> None:
         first = faults[0]
@@ -219,7 +213,7 @@ class Consolidator:
 
     def _apply_rules(self, record: Record, outcome: Outcome) -> None:
         try:
-            account = _account(record)
+            account = _account(record.key)
             resolved = decode(record.value or b"")
             rules = read_rules(resolved, max_ceiling_ms=self._max_ceiling_ms)
         except ValueError as error:
@@ -241,8 +235,9 @@ class Consolidator:
         )
 
 
-def _account(record: Record) -> str:
-    account = (record.key or b"").decode()
+@lru_cache(maxsize=1_000)
+def _account(key: bytes | None) -> str:
+    account = (key or b"").decode()
     if not ACCOUNT_NAME.fullmatch(account):
         raise ValueError(f"the key {account[:80]!r} is no account name")
     return account
@@ -257,7 +252,7 @@ def _indices(named: bytes) -> set[int]:
 def _read(record: Record) -> tuple[str, Webhook]:
     """The account and what can be read of the body; a record without a proper key is unreadable as a whole."""
     try:
-        account = _account(record)
+        account = _account(record.key)
         named = header(record, ELEMENTS_HEADER) if record.headers else None
         only = None if named is None else _indices(named)
     except ValueError as error:

@@ -36,7 +36,8 @@ class RememberedMessages:
         Returns:
             Those of `indices` that had occurred within the horizon before, repeats included.
         """
-        self._turn_over(now_ms)
+        if self._younger_since is None or now_ms - self._younger_since > self._horizon_ms:
+            self._turn_over(now_ms)
         before = self._younger.get(message)
         if before is None:
             before = self._older.pop(message, None)
@@ -60,8 +61,6 @@ class RememberedMessages:
         return repeated
 
     def _turn_over(self, now_ms: int) -> None:
-        if self._younger_since is None:
-            self._younger_since = now_ms
-        elif now_ms - self._younger_since > self._horizon_ms:
+        if self._younger_since is not None:
             self._older, self._younger = self._younger, {}
-            self._younger_since = now_ms
+        self._younger_since = now_ms

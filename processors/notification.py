@@ -11,13 +11,15 @@ import hashlib
 import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from schemas.change import Action
 from schemas.encoding import decode, encode
 
 MAX_ID = 2**63 - 1
-ENTITY_TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+MAX_TYPE = 64
+ENTITY_TYPE = re.compile(rf"[a-z][a-z0-9_.-]{{0,{MAX_TYPE - 1}}}")
 MAX_NESTING = 100
 """Levels of arrays and objects in a value of a changeset: JSON is read to 1,024 levels, but written only to 254."""
 MAX_VALUE_BYTES = 10_000
@@ -44,7 +46,7 @@ class Notification:
     at: int
     """When it happened, Unix seconds, by ServiceTrade's clock."""
     user_id: int | None
-    changeset: tuple[tuple[str, Any, Any], ...]
+    changeset: Sequence[tuple[str, Any, Any]]
     """(field, old value, new value) as far as readable."""
     changeset_complete: bool
     """False for an update whose changeset was absent or not readable: other fields may have changed too."""
@@ -101,13 +103,12 @@ def parse(body: bytes, *, appended_ms: int, only: Container[int] | None = None) 
     message_id = message.get("messageId")
     if not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_NAME:
         message_id = _fingerprint(body)
-    webhook = Webhook(message_id)
-    default_at = _message_time(message.get("timestamp"), appended_ms)
+    webhook = Webhook(message_id, [], [])
     for index, element in enumerate(data):
         if only is not None and index not in only:
             continue
         try:
-            webhook.notifications.append(_notification(index, element, default_at))
+            webhook.notifications.append(_notification(index, element, message, appended_ms))
         except _BadElementError as fault:
             webhook.unreadable.append(Unreadable(index, *fault.args))
     return webhook
@@ -121,82 +122,91 @@ def _fingerprint(body: bytes) -> str:
     return "sha256:" + hashlib.sha256(body).hexdigest()
 
 
-def _message_time(value: Any, appended_ms: int) -> int:
-    try:
-        found = _integer(value)
-    except ValueError:
-        found = None
-    return appended_ms // 1000 if found is None else found
+# What follows runs once per notification: the shapes that ServiceTrade sends are looked for first.
 
 
-def _notification(index: int, element: Any, default_at: int) -> Notification:
+def _notification(index: int, element: Any, message: dict[str, Any], appended_ms: int) -> Notification:
     if type(element) is not dict:
         raise _BadElementError("element-not-an-object", f"the element is {_kind(element)}")
     entity = element.get("entity")
     if type(entity) is not dict:
         raise _BadElementError("bad-entity", f"entity is {_kind(entity)}")
-    entity_type, action = entity.get("type"), element.get("action")
-    lowered = entity_type.lower() if type(entity_type) is str else ""
-    if not ENTITY_TYPE.fullmatch(lowered):
-        raise _BadElementError("bad-entity-type", f"entity.type is {_show(entity_type)}")
-    known_action = _ACTIONS.get(action.lower()) if type(action) is str else None
-    if known_action is None:
-        raise _BadElementError("bad-action", f"action is {_show(action)}")
-    entity_id = _field(entity, "id", "bad-entity-id", "entity.id")
-    if entity_id is None or entity_id < 0:
-        raise _BadElementError("bad-entity-id", f"entity.id is {_show(entity.get('id'))}")
-    at = _field(element, "timestamp", "bad-timestamp", "timestamp")
+    spelled = entity.get("type")
+    entity_type = _entity_type(spelled) if type(spelled) is str and len(spelled) <= MAX_TYPE else None
+    if entity_type is None:
+        raise _BadElementError("bad-entity-type", f"entity.type is {_show(spelled)}")
+    spelled = element.get("action")
+    action = (_ACTIONS.get(spelled) or _ACTIONS.get(spelled.lower())) if type(spelled) is str else None
+    if action is None:
+        raise _BadElementError("bad-action", f"action is {_show(spelled)}")
+    entity_id = entity.get("id")
+    if type(entity_id) is not int or not 0 <= entity_id <= MAX_ID:
+        entity_id = _entity_id(entity_id)
+    at = element.get("timestamp")
+    if type(at) is not int or not -MAX_ID <= at <= MAX_ID:
+        at = _message_time(message, appended_ms) if at is None else _int64(at, "bad-timestamp", "timestamp")
+    user_id = element.get("userId")
+    if user_id is not None:
+        user_id = _int64(user_id, "bad-user", "userId")
     changeset, complete = _changeset(element.get("changeset"))
-    return Notification(
-        index=index,
-        entity_type=lowered,
-        entity_id=entity_id,
-        action=known_action,
-        at=default_at if at is None else at,
-        user_id=_field(element, "userId", "bad-user", "userId"),
-        changeset=changeset,
-        changeset_complete=complete or known_action != "updated",
-    )
+    return Notification(index, entity_type, entity_id, action, at, user_id, changeset, complete or action != "updated")
 
 
-def _field(table: dict[str, Any], name: str, error: str, shown_as: str) -> int | None:
+@lru_cache(maxsize=1_000)
+def _entity_type(spelled: str) -> str | None:
+    """The type in lower case: one string for all its notifications."""
+    lowered = spelled.lower()
+    return lowered if ENTITY_TYPE.fullmatch(lowered) else None
+
+
+def _entity_id(value: Any) -> int:
+    entity_id = _int64(value, "bad-entity-id", "entity.id")
+    if entity_id < 0:
+        raise _BadElementError("bad-entity-id", f"entity.id is {_show(value)}")
+    return entity_id
+
+
+def _int64(value: Any, error: str, shown_as: str) -> int:
     try:
-        return _integer(table.get(name))
+        return _integer(value)
     except ValueError:
-        raise _BadElementError(error, f"{shown_as} is {_show(table[name])}") from None
+        raise _BadElementError(error, f"{shown_as} is {_show(value)}") from None
 
 
-def _integer(value: Any) -> int | None:
-    """An int64 from an integer or a string of ASCII digits; None stays None.
+def _message_time(message: dict[str, Any], appended_ms: int) -> int:
+    try:
+        return _integer(message.get("timestamp"))
+    except ValueError:
+        return appended_ms // 1000
+
+
+def _integer(value: Any) -> int:
+    """An int64 from an integer or a string of ASCII digits.
 
     Raises:
         ValueError: anything else.
     """
-    if value is None:
-        return None
     if type(value) is str and value.isascii() and value.isdigit() and len(value) <= len(str(MAX_ID)):
         value = int(value)
-    if type(value) is not int or not -MAX_ID <= value <= MAX_ID:
-        raise ValueError
-    return value
+    if type(value) is int and -MAX_ID <= value <= MAX_ID:
+        return value
+    raise ValueError
 
 
-def _changeset(value: Any) -> tuple[tuple[tuple[str, Any, Any], ...], bool]:
+def _changeset(value: Any) -> tuple[Sequence[tuple[str, Any, Any]], bool]:
     """The readable entries, and whether that is all there was to read."""
-    if value is None:
+    entries = [value] if type(value) is dict else value
+    if type(entries) is not list:
         return (), False
-    entries = [value] if isinstance(value, dict) else value
-    if not isinstance(entries, list):
-        return (), False
-    readable = tuple(
-        (entry["field"], entry.get("oldValue"), entry.get("newValue"))
-        for entry in entries
-        if isinstance(entry, dict)
-        and isinstance(entry.get("field"), str)
-        and len(entry["field"]) <= MAX_NAME
-        and _can_travel(entry.get("oldValue"))
-        and _can_travel(entry.get("newValue"))
-    )
+    readable = []
+    for entry in entries:
+        if type(entry) is not dict:
+            continue
+        name, old, new = entry.get("field"), entry.get("oldValue"), entry.get("newValue")
+        if type(name) is str and len(name) <= MAX_NAME:
+            short = type(old) is str and type(new) is str and len(old) + len(new) <= _SHORT
+            if short or (_can_travel(old) and _can_travel(new)):
+                readable.append((name, old, new))
     return readable, bool(readable) and len(readable) == len(entries)
 
 
@@ -204,7 +214,7 @@ def _can_travel(value: Any) -> bool:
     """Whether the value can be written as JSON again, in little space."""
     if type(value) is str:
         return len(value) <= _SHORT or len(encode(value)) <= MAX_VALUE_BYTES
-    if not isinstance(value, dict | list):
+    if type(value) is not dict and type(value) is not list:
         return True
     return _is_shallow(value) and len(encode(value)) <= MAX_VALUE_BYTES
 

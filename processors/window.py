@@ -38,7 +38,7 @@ class Origin:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opening:
     """Where and when a window was opened."""
 
@@ -106,17 +106,18 @@ class Window:
         self._users: list[int | None] = []
         self._fields: dict[str, tuple[Place, Any, Place, Any]] = {}
 
-    def add(self, notification: Notification, *, offset: int, message_id: str, now_ms: int) -> None:
+    def add(self, notification: Notification, offset: int, message_id: str, now_ms: int) -> None:
         """Fold one more notification in and move the due time."""
         self.count += 1
         due_ms = now_ms + self._quiet_ms
-        self.due_ms = min(self._limit_ms, due_ms)
-        if len(self._sources) < MAX_SOURCES:
+        self.due_ms = due_ms if due_ms < self._limit_ms else self._limit_ms  # noqa: FURB136 - a call costs thrice
+        if self.count <= MAX_SOURCES:
             self._sources.append((offset, notification.index, message_id))
         if notification.user_id not in self._users and len(self._users) < MAX_USERS:
             self._users.append(notification.user_id)
         weight = _WEIGHT[notification.action]
-        self._weight = max(self._weight, weight)
+        if weight > self._weight:  # noqa: PLR1730 - likewise
+            self._weight = weight
         at = notification.at
         if at < self._first_at:
             self._first_at = at
@@ -157,7 +158,7 @@ class Window:
             entity_id=str(self._entity_id),
             action=_BY_WEIGHT[self._weight],
             changeset=tuple(
-                FieldChange(name=name, old_value=old, new_value=new)
+                FieldChange(name, old, new)
                 for name, (_, old, _, new) in sorted(self._fields.items())
                 if not _same(old, new)
             ),
@@ -169,9 +170,7 @@ class Window:
             due_ms=self.due_ms,
             closed_by=closed_by or self._reason(),
             notifications=self.count,
-            sources=tuple(
-                Source(offset=offset, index=index, message_id=message_id) for offset, index, message_id in self._sources
-            ),
+            sources=tuple([Source(*source) for source in self._sources]),
             rules_version=opening.rules_version,
         )
 
@@ -191,5 +190,7 @@ def _change_id(origin: Origin, opening: Opening) -> str:
 
 
 def _same(old: Any, new: Any) -> bool:
+    if type(old) is str and type(new) is str:
+        return old == new
     # Compared as JSON: to Python 1, 1.0 and True are equal.
     return encode_canonical(old) == encode_canonical(new)

@@ -14,7 +14,9 @@ LAST_SECOND = 253_402_300_799
 ClosedBy = Literal["quiet", "ceiling", "cut", "rules", "clock"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Neither frozen nor slotted: the processors make one of these for every notification, which takes a third of the time
+# so, and orjson writes an object that has a __dict__ six times as fast.
+@dataclass
 class FieldChange:
     """The net change of one field over the window."""
 
@@ -23,7 +25,7 @@ class FieldChange:
     new_value: Any = field(metadata={"description": "value after the last notification of the window"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass
 class Source:
     """Where one of the merged notifications stands in the raw log."""
 
@@ -32,7 +34,7 @@ class Source:
     message_id: str = field(metadata={"description": "ServiceTrade's messageId, or sha256:… of the body"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class EntityChange:
     """One actionable change of one entity."""
 

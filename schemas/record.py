@@ -31,7 +31,7 @@ class Record(Protocol):
         """Names and values, in order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class LogRecord:
     """A Record made by hand, and one read through the Kafka adapter."""
 

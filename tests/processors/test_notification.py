@@ -210,7 +210,7 @@ def test_a_changeset_may_be_absent_null_an_object_or_an_array(
     changeset: Any, entries: tuple[Any, ...], complete: bool
 ) -> None:
     notification = one(element(changeset=changeset))
-    assert (notification.changeset, notification.changeset_complete) == (entries, complete)
+    assert (tuple(notification.changeset), notification.changeset_complete) == (entries, complete)
 
 
 @pytest.mark.parametrize("action", ["created", "deleted"])
