@@ -13,17 +13,18 @@ from processors.figures import count
 from processors.owned import Owned
 from processors.restore import Restored, read_rules_history, restore
 from processors.ticker import Ticker
+from processors.watchdog import watch
 from runtime import metrics
 from runtime.kafka import Headers, LogReader, Partition, Producer
 from runtime.kafka.topics import committed_offsets
 from runtime.logs import log_event
-from runtime.settings import KafkaSettings
+from runtime.settings import KafkaSettings, ProcessorsSettings
 from schemas.change import cloud_event_headers
 from schemas.encoding import encode
 from schemas.errors import LogGapError
 from schemas.pipeline import PipelineTimes
 from schemas.record import Record
-from schemas.topics import CHANGES, DEADLETTERS, RULES
+from schemas.topics import CHANGES, DEADLETTERS, RULES, WEBHOOKS
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Engine:
     Args:
         kafka: the broker.
         times: settings of the pipeline.
-        group: the processors' consumer group.
+        settings: the processors' group and time-outs.
         producer: sends changes, dead letters, rules and ticks.
         reader: reads stretches of the log for restores; used by nobody else.
         accept_loss: go on where retention removed what was not processed.
@@ -48,26 +49,29 @@ class Engine:
         kafka: KafkaSettings,
         times: PipelineTimes,
         *,
-        group: str,
+        settings: ProcessorsSettings,
         producer: Producer,
         reader: LogReader,
         accept_loss: bool = False,
     ) -> None:
         self._kafka = kafka
         self._times = times
-        self._group = group
+        self._settings = settings
         self._producer = producer
         self._reader = reader
         self._accept_loss = accept_loss
         self._owned: dict[Partition, Owned] = {}
         self._assigned: frozenset[Partition] = frozenset()
         self._generation = 0
+        self._restored = 0
+        """Batches read for restores: tells that one is going on."""
         self._rebalanced = asyncio.Event()
         self._settled = asyncio.Event()
         """Set while every assigned partition stands at its committed offset or beyond."""
         self._ticker = Ticker(producer, lambda: list(self._owned.values()))
         self._reading = asyncio.Lock()
         metrics.OPEN_WINDOWS.set_function(lambda: sum(one.open_windows for one in self._consolidators()))
+        metrics.REMEMBERED_MESSAGES.set_function(lambda: sum(one.remembered_messages for one in self._consolidators()))
         metrics.LEDGER_IMBALANCE.set_function(
             lambda: sum(one.ledger.imbalance(one.open_notifications) for one in self._consolidators())
         )
@@ -83,11 +87,20 @@ class Engine:
         """Restore what is assigned and tick on silence, until cancelled.
 
         Raises:
-            ExceptionGroup: of LogGapError or KafkaError; the worker cannot go on.
+            ExceptionGroup: of LogGapError, KafkaError or ProcessorsError; the worker cannot go on.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._restore_after_rebalance())
             tasks.create_task(self._ticker.run())
+            tasks.create_task(
+                watch(
+                    self._reader,
+                    self._kafka.topic_prefix + WEBHOOKS.name,
+                    timeout_s=self._settings.stall_timeout_s,
+                    positions=lambda: {partition: owned.position for partition, owned in self._owned.items()},
+                    rebalance=lambda: None if self._settled.is_set() else self._generation + self._restored,
+                )
+            )
 
     # -- assignment ------------------------------------------------------------------------------------------------
 
@@ -119,7 +132,7 @@ class Engine:
         """Bring every partition to its committed offset."""
         # Nobody owns anything from here on: a batch that is still under way must not commit behind our back.
         before, self._owned = self._owned, {}
-        committed = await committed_offsets(self._kafka, self._group)
+        committed = await committed_offsets(self._kafka, self._settings.group)
         history = await read_rules_history(self._reader, self._kafka.topic_prefix + RULES.name)
         for partition in sorted(partitions):
             kept = before.get(partition)
@@ -136,8 +149,12 @@ class Engine:
                 history=history,
                 oldest_ms=round(time.time() * 1000) - self._kafka.retention_ms,
                 accept_loss=self._accept_loss,
+                on_batch=self._count_restored,
             )
             self._take(partition, restored)
+
+    def _count_restored(self) -> None:
+        self._restored += 1
 
     def _take(self, partition: Partition, restored: Restored) -> None:
         owned = Owned(

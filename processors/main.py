@@ -43,7 +43,7 @@ async def _consolidate(
         engine = Engine(
             kafka,
             settings.pipeline,
-            group=settings.processors.group,
+            settings=settings.processors,
             producer=producer,
             reader=reader,
             accept_loss=accept_loss,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from processors.consolidator import Consolidator
@@ -63,6 +63,7 @@ async def restore(
     history: Sequence[RulesInForce],
     oldest_ms: int,
     accept_loss: bool = False,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> Restored:
     """The state at `committed`, from the stretch of the log that it depends on.
 
@@ -75,6 +76,7 @@ async def restore(
         history: all records of tradewind.rules.
         oldest_ms: retention has removed nothing that is younger (Unix milliseconds).
         accept_loss: go on from what is left where retention removed records that are needed.
+        on_batch: called for every batch that was read again.
 
     Raises:
         LogGapError: retention removed records that were not processed, or part of the stretch.
@@ -88,6 +90,7 @@ async def restore(
         # What comes out was sent before the offset was committed.
         consolidator.feed(batch)
         records += len(batch)
+        on_batch()
     return Restored(
         consolidator=consolidator,
         position=stretch.position,

@@ -45,8 +45,18 @@ NOTIFICATIONS = Counter(
 CHANGES = Counter(
     "tradewind_changes_total", "Changes emitted. Notifications merged per change is the saving", registry=REGISTRY
 )
+LAG_RECORDS = Gauge(
+    "tradewind_lag_records",
+    "Records of the raw log that this worker owns and has not consumed. A steady rise: it is too slow, or stuck",
+    registry=REGISTRY,
+)
 OPEN_WINDOWS = Gauge(
     "tradewind_open_windows", "Windows waiting for silence. A steady rise: ticks do not get through", registry=REGISTRY
+)
+REMEMBERED_MESSAGES = Gauge(
+    "tradewind_remembered_messages",
+    "Messages held against repeats, for one to two horizons. Grows with the rate of webhooks",
+    registry=REGISTRY,
 )
 LEDGER_IMBALANCE = Gauge(
     "tradewind_ledger_imbalance", "Notifications that are nowhere. Anything but 0 is a fault", registry=REGISTRY

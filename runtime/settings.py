@@ -75,9 +75,11 @@ class ProcessorsSettings:
     ops_port: int = 9102
     session_timeout_s: float = 15.0
     """How long Kafka keeps a silent worker's partitions for it before others take over."""
+    stall_timeout_s: float = 60.0
+    """A worker that has webhooks to consume, and a broker that answers, but does not move for so long, exits."""
 
     def __post_init__(self) -> None:
-        _positive(session_timeout_s=self.session_timeout_s)
+        _positive(session_timeout_s=self.session_timeout_s, stall_timeout_s=self.stall_timeout_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from processors.engine import Engine
 from processors.window import Origin
 from runtime.kafka import LogReader, Partition
 from runtime.kafka.topics import committed_offsets
-from runtime.settings import KafkaSettings
+from runtime.settings import KafkaSettings, ProcessorsSettings
 from schemas.change import cloud_event_headers, decode_change
 from schemas.encoding import encode
 from schemas.errors import LogGapError
@@ -228,7 +228,8 @@ async def engine_on(pipeline: Pipeline) -> AsyncIterator[Engine]:
     """An engine without Faust: the test is the one who assigns partitions and hands over batches."""
     kafka = pipeline.kafka
     async with LogReader.open(kafka, client_id="restore") as reader:
-        engine = Engine(kafka, TIMES, group=group_of(kafka), producer=pipeline.producer, reader=reader)
+        settings = ProcessorsSettings(group=group_of(kafka))
+        engine = Engine(kafka, TIMES, settings=settings, producer=pipeline.producer, reader=reader)
         running = asyncio.create_task(engine.run())
         try:
             yield engine
