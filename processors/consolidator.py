@@ -15,7 +15,7 @@ from functools import lru_cache
 from processors.duplicates import RememberedMessages
 from processors.notification import Unreadable, Webhook, name_elements, parse
 from processors.rules import AccountRules, builtin_rules, read_rules
-from processors.window import Opening, Origin, Window
+from processors.window import Origin, Window
 from schemas.change import ClosedBy, EntityChange
 from schemas.deadletter import DeadLetter
 from schemas.encoding import decode
@@ -170,7 +170,7 @@ class Consolidator:
         assert self.now_ms is not None, "time moves before a record is looked at"  # noqa: S101
         now_ms, offset, message_id = self.now_ms, record.offset, webhook.message_id
         indices = [notification.index for notification in webhook.notifications]
-        repeated = self._remembered.see(f"{account}/{message_id}", indices, now_ms)
+        repeated = self._remembered.see(account, message_id, indices, now_ms)
         rules = self._rules.get(account, self._builtin)
         for notification in webhook.notifications:
             rule = rules.of(notification.entity_type)
@@ -185,10 +185,16 @@ class Consolidator:
                 if window is not None:
                     window.add(notification, offset, message_id, now_ms)
                     continue
-                opening = Opening(offset, notification.index, record.timestamp, now_ms, rules.version)
-                window = Window(key, account, notification, opening, rule=rule, memory_ms=self._memory_ms)
-                window.add(notification, offset, message_id, now_ms)
-                self._windows[key] = window
+                window = self._windows[key] = Window(
+                    key,
+                    notification,
+                    record,
+                    message_id,
+                    now_ms=now_ms,
+                    rule=rule,
+                    rules_version=rules.version,
+                    memory_ms=self._memory_ms,
+                )
                 heapq.heappush(self._agenda, (window.due_ms, key))
 
     def _quarantine(self, record: Record, faults: list[Unreadable], outcome: Outcome) -> None:
@@ -220,7 +226,7 @@ class Consolidator:
             # The old version stays in force; the record is kept where people look for what went wrong.
             self._quarantine(record, [Unreadable(None, "bad-rules", str(error))], outcome)
             return
-        mine = [window for window in self._windows.values() if window.account == account]
+        mine = [window for window in self._windows.values() if window.key.startswith(f"{account}/")]
         self._close_all(mine, "rules", outcome)
         self._rules[account] = rules
         outcome.rules.append(

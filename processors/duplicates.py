@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-Sighting = tuple[int, int] | dict[int, int]
-"""Either (time, n): the indices 0 to n-1 were all last seen at that time; or each index with its own time."""
+Sighting = int | tuple[int, int] | dict[int, int]
+"""When a message's elements were last seen: index 0 alone; or (time, n): the indices 0 to n-1; or each index's time.
+Most messages have one element: this form keeps the memory of one below 200 bytes."""
+Generation = dict[str, dict[str, Sighting]]
+"""By account and message id."""
 
 
 class RememberedMessages:
@@ -23,41 +26,45 @@ class RememberedMessages:
 
     def forget(self) -> None:
         """Start anew, as if nothing had been seen."""
-        self._younger: dict[str, Sighting] = {}
-        self._older: dict[str, Sighting] = {}
+        self._younger: Generation = {}
+        self._older: Generation = {}
         self._younger_since: int | None = None
 
     def __len__(self) -> int:
-        return len(self._younger) + len(self._older)
+        return sum(len(messages) for one in (self._younger, self._older) for messages in one.values())
 
-    def see(self, message: str, indices: Sequence[int], now_ms: int) -> Collection[int]:
-        """Remember that these elements of `message` occurred now.
+    def see(self, account: str, message_id: str, indices: Sequence[int], now_ms: int) -> Collection[int]:
+        """Remember that these elements of the account's message occurred now.
 
         Returns:
             Those of `indices` that had occurred within the horizon before, repeats included.
         """
         if self._younger_since is None or now_ms - self._younger_since > self._horizon_ms:
             self._turn_over(now_ms)
-        before = self._younger.get(message)
-        if before is None:
-            before = self._older.pop(message, None)
+        messages = self._younger.get(account)
+        if messages is None:
+            messages = self._younger[account] = {}
+        before = messages.get(message_id)
+        if before is None and account in self._older:
+            before = self._older[account].pop(message_id, None)
         count = len(indices)
         whole = count > 0 and indices[-1] == count - 1  # ascending, so this means 0 to count-1
+        sighting: Sighting = now_ms if count == 1 else (now_ms, count)
         if before is None:
-            self._younger[message] = (now_ms, count) if whole else dict.fromkeys(indices, now_ms)
+            messages[message_id] = sighting if whole else dict.fromkeys(indices, now_ms)
             return ()
-        if isinstance(before, tuple):
-            seen_ms, seen_count = before
+        if not isinstance(before, dict):
+            seen_ms, seen_count = (before, 1) if isinstance(before, int) else before
             fresh_enough = now_ms - seen_ms <= self._horizon_ms
             repeated = {index for index in indices if index < seen_count} if fresh_enough else set()
             if whole and count >= seen_count:
-                self._younger[message] = (now_ms, count)
+                messages[message_id] = sighting
                 return repeated
             before = dict.fromkeys(range(seen_count), seen_ms)
         else:
             repeated = {i for i in indices if i in before and now_ms - before[i] <= self._horizon_ms}
         before.update(dict.fromkeys(indices, now_ms))
-        self._younger[message] = before
+        messages[message_id] = before
         return repeated
 
     def _turn_over(self, now_ms: int) -> None:

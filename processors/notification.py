@@ -12,6 +12,7 @@ import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from schemas.change import Action
@@ -203,10 +204,13 @@ def _changeset(value: Any) -> tuple[Sequence[tuple[str, Any, Any]], bool]:
         if type(entry) is not dict:
             continue
         name, old, new = entry.get("field"), entry.get("oldValue"), entry.get("newValue")
-        if type(name) is str and len(name) <= MAX_NAME:
-            short = type(old) is str and type(new) is str and len(old) + len(new) <= _SHORT
-            if short or (_can_travel(old) and _can_travel(new)):
-                readable.append((name, old, new))
+        if type(name) is not str or len(name) > MAX_NAME:
+            continue
+        if type(old) is str and type(new) is str and len(old) + len(new) <= _SHORT:
+            # Names, states and dates recur: kept once, for all open windows.
+            readable.append((intern(name), intern(old), intern(new)))
+        elif _can_travel(old) and _can_travel(new):
+            readable.append((intern(name), old, new))
     return readable, bool(readable) and len(readable) == len(entries)
 
 
