@@ -68,6 +68,7 @@ class Consolidator:
         """Offset after the last record consumed."""
         self.now_ms: int | None = None
         self._origin = origin
+        self._silent = False
         self._memory_ms = times.memory_ms
         self._max_ceiling_ms = times.max_ceiling_ms
         self._rules = dict(rules or {})
@@ -127,6 +128,12 @@ class Consolidator:
             self.position = record.offset + 1
         return outcome
 
+    def follow(self, records: Iterable[Record]) -> None:
+        """Consume records in offset order whose outcome is in the topics already; only the state counts."""
+        self._silent = True
+        self.feed(records)
+        self._silent = False
+
     # -- time ------------------------------------------------------------------------------------------------------
 
     def _move_time(self, timestamp: int, outcome: Outcome) -> None:
@@ -153,7 +160,8 @@ class Consolidator:
     def _close(self, window: Window, closed_by: ClosedBy | None, outcome: Outcome) -> None:
         del self._windows[window.key]
         self.ledger.merged += window.count
-        outcome.changes.append(window.close(self._origin, closed_by))
+        if not self._silent:
+            outcome.changes.append(window.close(self._origin, closed_by))
 
     # -- webhooks --------------------------------------------------------------------------------------------------
 

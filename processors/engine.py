@@ -1,35 +1,33 @@
-"""The shell around the pure core: restores partitions, feeds batches, sends what comes out, and commits."""
+"""The shell around the pure core: restores partitions, feeds them batches, and hands on what comes out."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from processors.consolidator import Consolidator, Outcome
-from processors.figures import count
+from processors.consolidator import Consolidator
+from processors.outbox import Commit, Outbox
 from processors.owned import Owned
 from processors.restore import Restored, read_rules_history, restore
 from processors.ticker import Ticker
 from processors.watchdog import watch
 from runtime import metrics
-from runtime.kafka import Headers, LogReader, Partition, Producer
+from runtime.kafka import KafkaError, LogReader, Partition, Producer
 from runtime.kafka.topics import committed_offsets
 from runtime.logs import log_event
 from runtime.settings import KafkaSettings, ProcessorsSettings
-from schemas.change import cloud_event_headers
-from schemas.encoding import encode
 from schemas.errors import LogGapError
 from schemas.pipeline import PipelineTimes
 from schemas.record import Record
-from schemas.topics import CHANGES, DEADLETTERS, RULES, WEBHOOKS
+from schemas.topics import RULES, WEBHOOKS
 
 _log = logging.getLogger(__name__)
 
-Commit = Callable[[Mapping[Partition, int]], Awaitable[bool]]
-Outgoing = tuple[str, bytes | None, bytes, Headers]
+DRAIN_S = 5.0
+"""How long the end waits for what is on its way; what is not committed then will stand in the topics twice."""
 
 
 class Engine:
@@ -41,6 +39,7 @@ class Engine:
         settings: the processors' group and time-outs.
         producer: sends changes, dead letters, rules and ticks.
         reader: reads stretches of the log for restores; used by nobody else.
+        commit: commits offsets for this member of the group.
         accept_loss: go on where retention removed what was not processed.
     """
 
@@ -52,6 +51,7 @@ class Engine:
         settings: ProcessorsSettings,
         producer: Producer,
         reader: LogReader,
+        commit: Commit,
         accept_loss: bool = False,
     ) -> None:
         self._kafka = kafka
@@ -68,7 +68,8 @@ class Engine:
         self._rebalanced = asyncio.Event()
         self._settled = asyncio.Event()
         """Set while every assigned partition stands at its committed offset or beyond."""
-        self._ticker = Ticker(producer, lambda: list(self._owned.values()))
+        self._ticker = Ticker(producer, self._owned_now)
+        self._outbox = Outbox(producer, kafka.topic_prefix, commit=commit, owned=self._owned_now)
         self._reading = asyncio.Lock()
         metrics.OPEN_WINDOWS.set_function(lambda: sum(one.open_windows for one in self._consolidators()))
         metrics.REMEMBERED_MESSAGES.set_function(lambda: sum(one.remembered_messages for one in self._consolidators()))
@@ -80,11 +81,14 @@ class Engine:
         """Conditions for /readyz."""
         return {"restored": self._settled.is_set()}
 
+    def _owned_now(self) -> list[Owned]:
+        return list(self._owned.values())
+
     def _consolidators(self) -> list[Consolidator]:
         return [owned.consolidator for owned in self._owned.values()]
 
     async def run(self) -> None:
-        """Restore what is assigned and tick on silence, until cancelled.
+        """Restore what is assigned, send, commit, and tick on silence, until cancelled.
 
         Raises:
             ExceptionGroup: of LogGapError, KafkaError or ProcessorsError; the worker cannot go on.
@@ -92,6 +96,7 @@ class Engine:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._restore_after_rebalance())
             tasks.create_task(self._ticker.run())
+            tasks.create_task(self._outbox.run())
             tasks.create_task(
                 watch(
                     self._reader,
@@ -113,6 +118,7 @@ class Engine:
     async def on_assigned(self, partitions: frozenset[Partition]) -> None:
         """Note the assignment; restoring is `run`'s work, so that the group is not kept waiting."""
         self._settled.clear()
+        log_event(_log, "processors.assigned", partitions=len(partitions))
         self._assigned = partitions
         self._generation += 1
         self._rebalanced.set()
@@ -130,6 +136,10 @@ class Engine:
 
     async def _restore_all(self, partitions: frozenset[Partition]) -> None:
         """Bring every partition to its committed offset."""
+        self._owned = {partition: owned for partition, owned in self._owned.items() if partition in partitions}
+        for owned in self._owned_now():
+            await owned.sent()
+        await self._outbox.commit()
         # Nobody owns anything from here on: a batch that is still under way must not commit behind our back.
         before, self._owned = self._owned, {}
         committed = await committed_offsets(self._kafka, self._settings.group)
@@ -161,6 +171,8 @@ class Engine:
             partition=partition,
             consolidator=restored.consolidator,
             position=restored.position,
+            acknowledged=restored.position,
+            committed=restored.position,
             last_append_ms=restored.last_append_ms,
             read_at=time.monotonic(),
         )
@@ -182,15 +194,14 @@ class Engine:
 
     # -- batches ---------------------------------------------------------------------------------------------------
 
-    async def on_batch(self, partition: Partition, records: Sequence[Record], commit: Commit) -> None:
-        """Consume records, send what comes out, and commit once all of it is acknowledged.
+    async def on_batch(self, partition: Partition, records: Sequence[Record]) -> None:
+        """Consume records and put what comes out on its way; returns before that has arrived.
 
         Raises:
-            KafkaError: something was not acknowledged; nothing was committed.
+            KafkaError: what came out of an earlier batch was not acknowledged.
             LogGapError: retention overtook the worker.
         """
-        await self._settled.wait()
-        owned = self._owned.get(partition)
+        owned = await self._turn(partition)
         if owned is None:  # someone else's since the rebalance: they read it from the committed offset
             return
         if records[0].offset < owned.position:  # fetched before a rebalance, and consumed since
@@ -206,12 +217,29 @@ class Engine:
         owned.position = records[-1].offset + 1
         owned.last_append_ms, owned.read_at = records[-1].timestamp, time.monotonic()
         self._ticker.moved()
-        await self._send(outcome)
-        count(outcome, before, owned.consolidator.ledger)
-        if self._owned.get(partition) is not owned:
-            return
-        if not await commit({partition: owned.position}):
-            log_event(_log, "processors.commit_refused", level=logging.WARNING, partition=partition.number)
+        self._outbox.put(owned, outcome, before)
+
+    async def _turn(self, partition: Partition) -> Owned | None:
+        """Wait until the partition stands where the group does, and nothing of it is on its way."""
+        while True:
+            await self._settled.wait()
+            owned = self._owned.get(partition)
+            if owned is None:
+                return None
+            await owned.sent()
+            if self._settled.is_set() and self._owned.get(partition) is owned:
+                return owned
+
+    async def drain(self) -> None:
+        """Take no more batches, and commit what was taken, as far as that is soon possible."""
+        self._settled.clear()
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                for owned in self._owned_now():
+                    await owned.sent()
+                await self._outbox.commit()
+        except (KafkaError, TimeoutError) as error:
+            log_event(_log, "processors.not_drained", level=logging.WARNING, reason=repr(error))
 
     async def _missing(self, owned: Owned, found: int) -> list[Record]:
         """What the log holds between the position and the batch: nothing where offsets have gaps of their own.
@@ -230,16 +258,3 @@ class Engine:
             async for batch in self._reader.read(partition, max(owned.position, beginning), found):
                 missing += batch
         return missing
-
-    async def _send(self, outcome: Outcome) -> None:
-        prefix = self._kafka.topic_prefix
-        outgoing: list[Outgoing] = [
-            (prefix + CHANGES.name, change.key.encode(), encode(change), cloud_event_headers(change))
-            for change in outcome.changes
-        ]
-        outgoing += [
-            (prefix + DEADLETTERS.name, record.key, record.value or b"", [*record.headers, *letter.headers()])
-            for record, letter in outcome.dead_letters
-        ]
-        outgoing += [(prefix + RULES.name, entry.account.encode(), encode(entry), ()) for entry in outcome.rules]
-        await self._producer.send_all(outgoing)

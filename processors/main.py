@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from processors.engine import Engine
 from processors.faust_batches import Worker
@@ -12,7 +12,6 @@ from runtime.kafka import LogReader, Partition, Producer
 from runtime.kafka.topics import require_topics
 from runtime.ops import Status, ops_server
 from runtime.settings import Settings
-from schemas.record import Record
 from schemas.topics import CHANGES, DEADLETTERS, RULES, WEBHOOKS
 
 
@@ -40,24 +39,25 @@ async def _consolidate(
         LogReader.open(kafka, client_id=f"{instance}-restore") as reader,
         watching_broker(kafka) as watch,
     ):
+
+        async def commit(positions: Mapping[Partition, int]) -> bool:
+            return await worker.commit(positions)
+
         engine = Engine(
             kafka,
             settings.pipeline,
             settings=settings.processors,
             producer=producer,
             reader=reader,
+            commit=commit,
             accept_loss=accept_loss,
         )
-
-        async def on_batch(partition: Partition, records: Sequence[Record]) -> None:
-            await engine.on_batch(partition, records, worker.commit)
-
         worker = Worker(
             kafka,
             settings.processors,
             topic=kafka.topic_prefix + WEBHOOKS.name,
             instance=instance,
-            on_batch=on_batch,
+            on_batch=engine.on_batch,
             on_assigned=engine.on_assigned,
             on_revoked=engine.on_revoked,
         )
@@ -66,5 +66,6 @@ async def _consolidate(
             tasks.create_task(worker.run())
             status.watch(engine.ready, watch.ready)
             await stop.wait()
+            await engine.drain()
             await worker.stop()
             consolidating.cancel()

@@ -199,7 +199,7 @@ def _changeset(value: Any) -> tuple[Sequence[tuple[str, Any, Any]], bool]:
     entries = [value] if type(value) is dict else value
     if type(entries) is not list:
         return (), False
-    readable = []
+    readable: list[tuple[str, Any, Any]] = []
     for entry in entries:
         if type(entry) is not dict:
             continue

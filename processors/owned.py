@@ -17,11 +17,25 @@ class Owned:
     consolidator: Consolidator
     position: int
     """Offset of the next record to consume."""
+    acknowledged: int
+    """Everything that comes out of the records before this offset is in the topics."""
+    committed: int
     last_append_ms: int | None
     read_at: float
     """Monotonic seconds at which the record with that append time was read."""
     tick: asyncio.Task[int] | None = None
     """The one outstanding tick; resolves to its offset."""
+    sending: asyncio.Task[None] | None = None
+    """What the last batch amounted to, on its way."""
+
+    async def sent(self) -> None:
+        """Wait until everything that came out so far is acknowledged.
+
+        Raises:
+            KafkaError: it was not.
+        """
+        if self.sending is not None:
+            await asyncio.shield(self.sending)
 
     def log_time_ms(self, now: float) -> float | None:
         """The least that the partition's time can be at monotonic second `now`, or None if nothing was read yet."""

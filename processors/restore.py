@@ -87,8 +87,7 @@ async def restore(
     consolidator = Consolidator(Origin(partition.topic, partition.number, epoch), times, rules)
     records = 0
     async for batch in reader.read(partition, stretch.start, stretch.position):
-        # What comes out was sent before the offset was committed.
-        consolidator.feed(batch)
+        consolidator.follow(batch)
         records += len(batch)
         on_batch()
     return Restored(

@@ -153,6 +153,31 @@ def broker(*, config: Config = DEFAULT_CONFIG) -> None:
     exec_broker(prepare(settings.data_dir, port=settings.port, report=lambda line: _err.print(line, highlight=False)))
 
 
+@app.command
+def audit(
+    *,
+    config: Config = DEFAULT_CONFIG,
+    account: Annotated[tuple[str, ...], Parameter(help="Only this account (repeatable).", negative="")] = (),
+    json: Annotated[bool, Parameter(help="Print everything, and every difference, as JSON.", negative="")] = False,
+) -> int:
+    """Run the core over the raw log again and compare the changes, dead letters and rules that are there, byte by byte.
+
+    Exit code 0 if all agrees, 1 on any difference.
+    """
+    from processors.audit import audit as compare
+    from processors.audit_screen import EXAMPLES, progress_on, show
+    from schemas.encoding import encode
+
+    settings = read_settings(config)
+    with progress_on(_err) as watch:
+        report = asyncio.run(compare(settings, accounts=account, keep=None if json else EXAMPLES, watch=watch))
+    if json:
+        sys.stdout.write(encode(report.as_json()).decode() + "\n")
+    else:
+        show(report, _out)
+    return OK if report.agrees else FAILED
+
+
 @rules_app.command
 def apply(file: Path, /, *, config: Config = DEFAULT_CONFIG) -> int:
     """Put the rules in FILE in force for every account, from now on and without a restart."""

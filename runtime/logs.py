@@ -18,7 +18,9 @@ Event = Literal[
     "ingest.refused",  # a webhook was answered 503 because Kafka did not acknowledge in time; ServiceTrade retries
     "ingest.too_large",  # a body above the limit was answered 413 and is lost: raise ingest.body_limit_bytes
     "processors.restored",  # a partition's state was rebuilt from the log
-    "processors.revoked",  # partitions went to another worker
+    "processors.assigned",  # after every rebalance; restoring what is not in memory begins
+    "processors.revoked",  # a rebalance begins: batches wait until it is over
+    "processors.not_drained",  # what was on its way at the end will stand in the topics twice
     "processors.commit_refused",  # the group moved on while a batch was worked on; another worker repeats it
     "processors.quarantined",  # a webhook, or elements of it, could not be read and went to the dead letters
     "processors.rules_applied",  # an account's rules changed from this position on

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from schemas.encoding import decode
+from schemas.encoding import decode, encode
 
 Action = Literal["created", "updated", "deleted"]
 LAST_SECOND = 253_402_300_799
@@ -82,6 +82,11 @@ class EntityChange:
     def key(self) -> str:
         """`account/type/id`: the record key on servicetrade.changes."""
         return f"{self.account}/{self.entity_type}/{self.entity_id}"
+
+
+def change_record(change: EntityChange) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+    """Key, value and headers of the change's record on servicetrade.changes."""
+    return change.key.encode(), encode(change), cloud_event_headers(change)
 
 
 def cloud_event_headers(change: EntityChange) -> list[tuple[str, bytes]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -45,17 +46,39 @@ def keep_parsed(consumer: AIOKafkaConsumer) -> None:
     what the processors spend on a notification.
     """
     fetcher = consumer._fetcher  # noqa: SLF001 - there is no public way; held by a contract test
-    if not isinstance(fetcher._records, _ParsedResults):  # noqa: SLF001
-        fetcher._records = _ParsedResults(fetcher._records)  # noqa: SLF001
+    if not isinstance(fetcher._records, _Fetched):  # noqa: SLF001
+        fetcher._records = _Fetched(fetcher._records)  # noqa: SLF001
 
 
-class _ParsedResults(dict[TopicPartition, Any]):
-    """What was fetched and not yet read, by partition; unpacked when it is read."""
+class _Fetched(dict[TopicPartition, Any]):
+    """What was fetched, by partition; unpacked as it is read, so what waits is still compressed."""
 
     def __setitem__(self, partition: TopicPartition, result: Any) -> None:
         if isinstance(result, FetchResult):
             result._partition_records._consumer_record = _as_parsed  # noqa: SLF001
+            result.getall = partial(self._some_of, partition, result)
         super().__setitem__(partition, result)
+
+    def _some_of(self, partition: TopicPartition, result: Any, max_records: int | None = None) -> list[Any]:
+        """As FetchResult.getall, but bounded in bytes too, and whoever leaves something queues up again.
+
+        A few records can be as large as many, and a partition with a backlog would keep the others waiting until all
+        that was fetched of it is read.
+        """
+        found: list[Any] = []
+        size = 0
+        if not result.check_assignment(partition) or not result.has_more():
+            return found
+        for record in result._partition_records:  # noqa: SLF001
+            found.append(record)
+            size += len(record.value or b"")
+            if len(found) == max_records or size >= READ_BYTES:
+                result._update_position()  # noqa: SLF001
+                super().__setitem__(partition, self.pop(partition))
+                return found
+        result._update_position()  # noqa: SLF001
+        result._partition_records = None  # noqa: SLF001
+        return found
 
 
 def _as_parsed(_: TopicPartition, record: Any) -> Any:

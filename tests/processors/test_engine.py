@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 
 from processors.consolidator import Consolidator
 from processors.engine import Engine
+from processors.outbox import Commit
 from processors.window import Origin
 from runtime.kafka import LogReader, Partition
 from runtime.kafka.topics import committed_offsets
@@ -216,20 +217,17 @@ async def test_a_partition_that_was_silent_until_retention_emptied_it_does_not_s
             assert not worker.done()
 
 
-Commit = Callable[[Mapping[Partition, int]], Awaitable[bool]]
-
-
 async def refused(_: object) -> bool:
     return False
 
 
 @asynccontextmanager
-async def engine_on(pipeline: Pipeline) -> AsyncIterator[Engine]:
+async def engine_on(pipeline: Pipeline, commit: Commit = refused) -> AsyncIterator[Engine]:
     """An engine without Faust: the test is the one who assigns partitions and hands over batches."""
     kafka = pipeline.kafka
     async with LogReader.open(kafka, client_id="restore") as reader:
         settings = ProcessorsSettings(group=group_of(kafka))
-        engine = Engine(kafka, TIMES, settings=settings, producer=pipeline.producer, reader=reader)
+        engine = Engine(kafka, TIMES, settings=settings, producer=pipeline.producer, reader=reader, commit=commit)
         running = asyncio.create_task(engine.run())
         try:
             yield engine
@@ -245,7 +243,7 @@ async def pump(pipeline: Pipeline, engine: Engine, partition: Partition, start: 
         nonlocal start
         records = [record for record in await pipeline.records(partition) if record.offset >= start]
         if records:
-            await engine.on_batch(partition, records, refused)
+            await engine.on_batch(partition, records)
             start = records[-1].offset + 1
         return await pipeline.complete()
 
@@ -265,21 +263,26 @@ async def six_webhooks(pipeline: Pipeline) -> tuple[Partition, list[LogRecord]]:
 async def test_after_a_rebalance_the_state_is_that_of_the_committed_offset(
     kafka: KafkaSettings, committed: int
 ) -> None:
-    async with (
-        pipeline_on(kafka, partitions=1) as pipeline,
-        committing(kafka, group_of(kafka)) as commit,
-        engine_on(pipeline) as engine,
-    ):
+    async with pipeline_on(kafka, partitions=1) as pipeline, committing(kafka, group_of(kafka)) as commit:
         partition, records = await six_webhooks(pipeline)
-        await engine.on_assigned(frozenset({partition}))
-        await engine.on_batch(partition, records[:2], commit)
-        await engine.on_batch(partition, records[2:4], commit if committed == 4 else refused)
-        assert (await committed_offsets(kafka, group_of(kafka)))[partition] == committed
-        await engine.on_revoked(frozenset({partition}))
-        assert engine.ready() == {"restored": False}
-        await engine.on_assigned(frozenset({partition}))
-        await pump(pipeline, engine, partition, committed)
-        await pipeline.check(repeats=True)
+
+        async def no_further(positions: Mapping[Partition, int]) -> bool:
+            return positions[partition] <= committed and await commit(positions)
+
+        async def is_committed(offset: int) -> bool:
+            return (await committed_offsets(kafka, group_of(kafka))).get(partition) == offset
+
+        async with engine_on(pipeline, no_further) as engine:
+            await engine.on_assigned(frozenset({partition}))
+            await engine.on_batch(partition, records[:2])
+            await until(lambda: is_committed(2))
+            await engine.on_batch(partition, records[2:4])
+            await until(lambda: is_committed(committed))
+            await engine.on_revoked(frozenset({partition}))
+            assert engine.ready() == {"restored": False}
+            await engine.on_assigned(frozenset({partition}))
+            await pump(pipeline, engine, partition, committed)
+            await pipeline.check(repeats=True)
 
 
 async def test_a_batch_that_begins_after_the_restored_position_does_not_make_the_engine_skip_records(
@@ -289,7 +292,7 @@ async def test_a_batch_that_begins_after_the_restored_position_does_not_make_the
     async with pipeline_on(kafka, partitions=1) as pipeline, engine_on(pipeline) as engine:
         partition, records = await six_webhooks(pipeline)
         await engine.on_assigned(frozenset({partition}))
-        await engine.on_batch(partition, records[:4], refused)
+        await engine.on_batch(partition, records[:4])
         await engine.on_revoked(frozenset({partition}))
         await engine.on_assigned(frozenset({partition}))
         await pump(pipeline, engine, partition, 4)
@@ -300,8 +303,8 @@ async def test_a_batch_that_was_consumed_before_is_passed_over(kafka: KafkaSetti
     async with pipeline_on(kafka, partitions=1) as pipeline, engine_on(pipeline) as engine:
         partition, records = await six_webhooks(pipeline)
         await engine.on_assigned(frozenset({partition}))
-        await engine.on_batch(partition, records[:4], refused)
-        await engine.on_batch(partition, records[1:3], refused)
+        await engine.on_batch(partition, records[:4])
+        await engine.on_batch(partition, records[1:3])
         await pump(pipeline, engine, partition, 2)
         await pipeline.check(repeats=False)
 
@@ -310,7 +313,7 @@ async def test_a_batch_of_a_partition_that_went_to_another_worker_is_left_to_it(
     async with pipeline_on(kafka, partitions=1) as pipeline, engine_on(pipeline) as engine:
         partition, records = await six_webhooks(pipeline)
         await engine.on_assigned(frozenset())
-        await engine.on_batch(partition, [*records, end_of_time(records[-1])], refused)
+        await engine.on_batch(partition, [*records, end_of_time(records[-1])])
         assert await pipeline.all(CHANGES.name) == []
 
 

@@ -15,6 +15,10 @@ from schemas.topics import WEBHOOKS
 from tests.processors.pipeline import TIMES, group_of, pipeline_on
 
 
+async def never_asked(_: object) -> bool:
+    raise AssertionError
+
+
 def looked(*standing: dict[str, int], every_s: float = 4) -> list[str | None]:
     stalls = Stalls(10)
     return [stalls.look(100 + number * every_s, each) for number, each in enumerate(standing)]
@@ -55,7 +59,7 @@ async def test_an_engine_that_is_given_nothing_although_there_is_something_ends_
         for number in (0, 1):
             await pipeline.raw(b"acme", b"{}", partition=number)
         settings = ProcessorsSettings(group=group_of(kafka), stall_timeout_s=1)
-        engine = Engine(kafka, TIMES, settings=settings, producer=pipeline.producer, reader=reader)
+        engine = Engine(kafka, TIMES, settings=settings, producer=pipeline.producer, reader=reader, commit=never_asked)
         running = asyncio.create_task(engine.run())
         if assigned:
             await engine.on_assigned(frozenset(await reader.partitions(topic)))
@@ -73,7 +77,7 @@ async def test_an_engine_that_is_given_nothing_although_there_is_something_ends_
 async def test_an_engine_that_has_consumed_everything_may_stand_still(kafka: KafkaSettings) -> None:
     async with pipeline_on(kafka) as pipeline, LogReader.open(kafka, client_id="test") as reader:
         settings = ProcessorsSettings(group=group_of(kafka), stall_timeout_s=0.2)
-        engine = Engine(kafka, TIMES, settings=settings, producer=pipeline.producer, reader=reader)
+        engine = Engine(kafka, TIMES, settings=settings, producer=pipeline.producer, reader=reader, commit=never_asked)
         running = asyncio.create_task(engine.run())
         try:
             await engine.on_assigned(frozenset(await reader.partitions(kafka.topic_prefix + WEBHOOKS.name)))
