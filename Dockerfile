@@ -12,6 +12,7 @@ RUN python -m pip install --only-binary :all: --require-hashes -r build.lock \
  && python -m pip --python /opt/tradewind/bin/python install --only-binary :all: --require-hashes -r image.lock
 # The star: the licence goes into the wheel where there is one.
 COPY pyproject.toml README.md ./
+COPY audit audit
 COPY demo demo
 COPY ingest ingest
 COPY processors processors

@@ -164,8 +164,8 @@ def audit(
 
     Exit code 0 if all agrees, 1 on any difference.
     """
-    from processors.audit import audit as compare
-    from processors.audit_screen import EXAMPLES, progress_on, show
+    from audit.audit import audit as compare
+    from audit.screen import EXAMPLES, progress_on, show
     from schemas.encoding import encode
 
     settings = read_settings(config)

@@ -1,14 +1,24 @@
-"""What every test may ask for: above all one real broker, started once and shared."""
+"""What every test may ask for: above all one real broker, started once and shared; and repeatable random tests."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from runtime.broker import running_broker
 from runtime.settings import KafkaSettings
+
+# Random tests are repeatable: the same examples on every machine.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+# A longer search with new examples: TRADEWIND_HYPOTHESIS=search, with --hypothesis-seed to repeat it.
+settings.register_profile("search", deadline=None, max_examples=5_000, suppress_health_check=list(HealthCheck))
+settings.load_profile(os.environ.get("TRADEWIND_HYPOTHESIS", "repeatable"))
 
 
 @pytest.fixture

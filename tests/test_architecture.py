@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("schemas", "runtime", "servicetrade", "ingest", "processors", "sinks", "demo")
+ROOMS = ("schemas", "runtime", "servicetrade", "ingest", "processors", "sinks", "audit", "demo")
 SIMULATOR = "servicetrade.simulator"
 
 DRIVERS = {
@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "ingest": {"schemas", "runtime"},
     "processors": {"schemas", "runtime"},
     "sinks": {"schemas", "runtime", "servicetrade"},
+    "audit": {"schemas", "runtime", "processors"},
     "demo": {"schemas", "runtime", "servicetrade", *WORKERS},
 }
 IMPURE = {"time", "asyncio", "logging", "os", "socket", "threading", "subprocess", "pathlib", "sqlite3"}
