@@ -4,9 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 KEEP ?=
+SEED ?= 1
+MINUTES ?= 3
+PROFILE ?= single
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format schemas lock clean
+.PHONY: help run test chaos bench check format schemas lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +34,12 @@ run: $(VENV)/.installed ## the whole pipeline on a real Kafka: a scripted office
 
 test: $(VENV)/.installed ## unit, contract and end-to-end tests (ARGS="-k ...")
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/.installed ## kill, freeze, stall and cut under load, then compare with an oracle (SEED= MINUTES= PROFILE=single|cluster)
+	@$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)
+
+bench: $(VENV)/.installed ## speed, memory, delay and restore, side by side with peers (half an hour; ARGS="--help")
+	@$(BIN)/python -m bench $(ARGS)
 
 check: $(VENV)/.installed ## ruff and mypy --strict
 	@$(BIN)/ruff check .

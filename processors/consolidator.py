@@ -64,8 +64,6 @@ class Consolidator:
 
     def __init__(self, origin: Origin, times: PipelineTimes, rules: Mapping[str, AccountRules] | None = None) -> None:
         self.ledger = Ledger()
-        self.position: int | None = None
-        """Offset after the last record consumed."""
         self.now_ms: int | None = None
         self._origin = origin
         self._silent = False
@@ -116,8 +114,9 @@ class Consolidator:
         """
         outcome = Outcome()
         for record in records:
-            if record.timestamp != self.now_ms:
-                self._move_time(record.timestamp, outcome)
+            timestamp = record.timestamp
+            if timestamp != self.now_ms:
+                self._move_time(timestamp, outcome)
             control = header(record, CONTROL_HEADER) if record.headers else None
             if control is None:
                 self._webhook(record, outcome)
@@ -125,7 +124,6 @@ class Consolidator:
                 self._apply_rules(record, outcome)
             elif control != CONTROL_TICK:
                 self._quarantine(record, [Unreadable(None, "unknown-control", repr(control))], outcome)
-            self.position = record.offset + 1
         return outcome
 
     def follow(self, records: Iterable[Record]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import Mapping
 
 from processors.engine import Engine
@@ -23,11 +25,24 @@ async def run(
     Raises:
         ExceptionGroup: what crashed the worker.
     """
+    _tune_interpreter()
     status = Status()
     async with ops_server(ops_host, ops_port, status):
         if await reached_broker(settings.kafka, stop):
             await require_topics(settings.kafka, [WEBHOOKS, CHANGES, DEADLETTERS, RULES])
             await _consolidate(settings, status, instance=instance, accept_loss=accept_loss, stop=stop)
+
+
+def _tune_interpreter() -> None:
+    """Measured together: a sixth more notifications a second.
+
+    What is imported by now stays, so the garbage collector need not walk it; what batches leave behind is freed by
+    reference counts, so it need not look often. And Faust's fetching thread may wait for the end of a batch.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    sys.setswitchinterval(0.02)
 
 
 async def _consolidate(

@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 from processors.notification import Notification
@@ -23,7 +23,7 @@ MAX_USERS = 32
 MAX_FIELDS = 256
 _STRIDE = 5
 """Items of a window's list of fields that belong to one field."""
-_NAME = itemgetter(0)
+_NAME = attrgetter("name")
 
 _ORDER: dict[Action, int] = {"created": 0, "updated": 1, "deleted": 2}
 """Which of two notifications of the same second came first."""
@@ -165,8 +165,7 @@ class Window:
             closed_by: what closed it before it was due, or None if it was due.
         """
         account, entity_type, entity_id = self.key.split("/")
-        fields, more = self._fields, self._more_sources
-        net = sorted(zip(fields[::_STRIDE], fields[2::_STRIDE], fields[4::_STRIDE], strict=True), key=_NAME)
+        more = self._more_sources
         return EntityChange(
             id=self._change_id(origin),
             sequence=f"{origin.epoch:04d}-{self._offset:016d}-{self._index:08d}",
@@ -174,7 +173,7 @@ class Window:
             entity_type=entity_type,
             entity_id=entity_id,
             action=_BY_WEIGHT[self._weight],
-            changeset=tuple([FieldChange(name, old, new) for name, old, new in net if not _same(old, new)]),
+            changeset=self._net_fields(),
             changeset_complete=self._complete,
             users=self._users,
             first_at=self._first_at,
@@ -189,6 +188,16 @@ class Window:
             ),
             rules_version=self._rules_version,
         )
+
+    def _net_fields(self) -> tuple[FieldChange, ...]:
+        fields = self._fields
+        net = [
+            FieldChange(fields[at], fields[at + 2], fields[at + 4])
+            for at in range(0, len(fields), _STRIDE)
+            if not _same(fields[at + 2], fields[at + 4])
+        ]
+        net.sort(key=_NAME)
+        return tuple(net)
 
     def _reason(self) -> ClosedBy:
         if self.due_ms < self._limit_ms:

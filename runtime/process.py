@@ -7,8 +7,6 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable
 
-import uvloop
-
 from runtime.logs import log_event, set_up_logs
 
 DRAIN_S = 15.0
@@ -26,7 +24,9 @@ def run_process(name: str, log_level: str, main: Callable[[asyncio.Event], Await
     set_up_logs(name, log_level)
     log_event(_log, "process.started")
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        # Not uvloop: writing to a connection that was cut raises RuntimeError there. aiokafka, which expects OSError,
+        # then loses the task that refreshes its metadata, and stands still for good.
+        with asyncio.Runner() as runner:
             drained = runner.run(_until_signalled(main))
     except Exception:  # noqa: BLE001 (the one place that may: it says what happened and ends the process)
         _log.exception("process.crashed")

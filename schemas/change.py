@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 from schemas.encoding import decode, encode
@@ -93,17 +94,21 @@ def cloud_event_headers(change: EntityChange) -> list[tuple[str, bytes]]:
     """Kafka headers of a change: CloudEvents 1.0, Kafka protocol binding, binary content mode."""
     # A notification may carry any integer for a time; what is no date of ours gives way to the append time.
     seconds = change.last_at if 0 <= change.last_at <= LAST_SECOND else change.opened_ms // 1000
-    at = datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
     return [
         ("ce_specversion", b"1.0"),
         ("ce_id", change.id.encode()),
         ("ce_source", f"/servicetrade/{change.account}".encode()),
         ("ce_type", f"com.servicetrade.{change.entity_type}.{change.action}".encode()),
         ("ce_subject", change.subject.encode()),
-        ("ce_time", at.encode()),
+        ("ce_time", _rfc3339(seconds)),
         ("ce_sequence", change.sequence.encode()),
         ("content-type", b"application/json"),
     ]
+
+
+@lru_cache(maxsize=1_000)
+def _rfc3339(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z").encode()
 
 
 def decode_change(value: bytes) -> EntityChange:

@@ -1,0 +1,1 @@
+"""Measures the processors, side by side with their peers."""

@@ -1,0 +1,90 @@
+"""The sections of `make bench`: each measures something, and draws a table of what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench import firing, hostile, memory, restore, throughput
+
+Report = Callable[[str], None]
+Rows = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line asks for."""
+
+    notifications: int
+    runs: int
+    only: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One of the things that are measured."""
+
+    name: str
+    """Its key in the results, and its name on the command line."""
+    title: str
+    heads: Sequence[str]
+    measure: Callable[[Report, Options], dict[str, Any]]
+    """Figures for JSON."""
+    rows: Callable[[Mapping[str, Any]], Rows]
+    about: Callable[[Mapping[str, Any]], str] = lambda _: ""
+    """A line over the table."""
+    is_default: bool = True
+
+
+def _versions(figures: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
+
+
+def _about_throughput(figures: Mapping[str, Any]) -> str:
+    many, runs = figures["notifications"], figures["runs"]
+    return f"{many:,} notifications, median of {runs} alternating runs. {_versions(figures)}."
+
+
+def _about_million(figures: Mapping[str, Any]) -> str:
+    return (
+        f"{figures['notifications']:,} notifications, one run each; that of Kafka Streams is the second pass over the "
+        "topic in the same JVM, so its code is compiled."
+    )
+
+
+def _against_targets(
+    name: str,
+    title: str,
+    measure: Callable[[Report], dict[str, Any]],
+    rows: Callable[[Mapping[str, Any]], Rows],
+) -> Section:
+    heads = ("figure", "target", "measured")
+    return Section(name=name, title=title, heads=heads, measure=lambda report, _: measure(report), rows=rows)
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section(
+        name="throughput",
+        title="Throughput",
+        heads=throughput.HEADS,
+        measure=lambda report, options: throughput.measure(
+            report, notifications=options.notifications, runs=options.runs, only=options.only
+        ),
+        rows=throughput.rows,
+        about=_about_throughput,
+    ),
+    Section(
+        name="million",
+        title="Throughput, warmed up",
+        heads=throughput.HEADS,
+        measure=lambda report, _: throughput.measure_million(report),
+        rows=throughput.rows,
+        about=_about_million,
+        is_default=False,
+    ),
+    _against_targets("memory", "Memory of the state", memory.measure, memory.rows),
+    _against_targets("firing", "Firing error", firing.measure, firing.rows),
+    _against_targets("restore", "Back after SIGKILL", restore.measure, restore.rows),
+    _against_targets("hostile", "Bad input", hostile.measure, hostile.rows),
+)
