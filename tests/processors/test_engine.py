@@ -285,6 +285,20 @@ async def test_after_a_rebalance_the_state_is_that_of_the_committed_offset(
             await pipeline.check(repeats=True)
 
 
+async def test_at_the_end_what_is_on_its_way_is_committed_so_that_nothing_is_repeated(kafka: KafkaSettings) -> None:
+    async with (
+        pipeline_on(kafka, partitions=1) as pipeline,
+        committing(kafka, group_of(kafka)) as commit,
+        engine_on(pipeline, commit) as engine,
+    ):
+        partition, records = await six_webhooks(pipeline)
+        await engine.on_assigned(frozenset({partition}))
+        await engine.on_batch(partition, [*records, end_of_time(records[-1])])
+        await engine.drain()
+        assert len(await pipeline.all(CHANGES.name)) == 2
+        assert (await committed_offsets(kafka, group_of(kafka)))[partition] == records[-1].offset + 2
+
+
 async def test_a_batch_that_begins_after_the_restored_position_does_not_make_the_engine_skip_records(
     kafka: KafkaSettings,
 ) -> None:
