@@ -52,6 +52,10 @@ class Outcome:
     dead_letters: list[tuple[Record, DeadLetter]] = field(default_factory=list)
     rules: list[RulesInForce] = field(default_factory=list)
 
+    def __bool__(self) -> bool:
+        """Whether anything came out."""
+        return bool(self.changes or self.dead_letters or self.rules)
+
 
 class Consolidator:
     """One partition's state: its time, its open windows, what it remembers, and the rules in force.

@@ -198,7 +198,6 @@ class Engine:
         """Consume records and put what comes out on its way; returns before that has arrived.
 
         Raises:
-            KafkaError: what came out of an earlier batch was not acknowledged.
             LogGapError: retention overtook the worker.
         """
         owned = await self._turn(partition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from processors.consolidator import Ledger, Outcome
 from processors.figures import count
@@ -25,8 +25,21 @@ Commit = Callable[[Mapping[Partition, int]], Awaitable[bool]]
 Outgoing = tuple[str, bytes | None, bytes, Headers]
 
 
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """What one batch amounted to."""
+
+    owned: Owned
+    position: int
+    """Offset after the batch."""
+    outcome: Outcome
+    before: Ledger
+    after: Ledger
+    arrived: asyncio.Future[None]
+
+
 class Outbox:
-    """Sends for all partitions side by side: the way to the broker and back is waited for once, not once for each.
+    """Sends for all partitions together: whatever came up while the last lot was on its way is the next lot.
 
     A partition has one batch on its way at most, so its changes are in order and what waits is bounded.
 
@@ -44,8 +57,9 @@ class Outbox:
         self._prefix = prefix
         self._commit = commit
         self._owned = owned
+        self._parcels: list[_Parcel] = []
+        self._came = asyncio.Event()
         self._acknowledged = asyncio.Event()
-        self._tasks = asyncio.TaskGroup()
 
     async def run(self) -> None:
         """Send and commit until cancelled.
@@ -53,12 +67,9 @@ class Outbox:
         Raises:
             ExceptionGroup: of KafkaError: something was not acknowledged; nothing of its batch was committed.
         """
-        async with self._tasks:
-            while True:
-                await self._acknowledged.wait()
-                self._acknowledged.clear()
-                await self.commit()
-                await asyncio.sleep(COMMIT_EVERY_S)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send_what_comes())
+            tasks.create_task(self._commit_what_arrives())
 
     def put(self, owned: Owned, outcome: Outcome, before: Ledger) -> None:
         """Send what a batch amounted to, up to `owned.position`; wait for `owned.sent()` before the next one.
@@ -68,7 +79,36 @@ class Outbox:
             outcome: of the batch.
             before: the partition's ledger before the batch.
         """
-        owned.sending = self._tasks.create_task(self._send(owned, outcome, owned.position, before))
+        arrived = asyncio.get_running_loop().create_future()
+        parcel = _Parcel(owned, owned.position, outcome, before, replace(owned.consolidator.ledger), arrived)
+        if outcome:
+            owned.sending = arrived
+            self._parcels.append(parcel)
+            self._came.set()
+        else:
+            self._arrived(parcel)
+
+    def _arrived(self, parcel: _Parcel) -> None:
+        count(parcel.outcome, parcel.before, parcel.after)
+        parcel.owned.acknowledged = parcel.position
+        parcel.arrived.set_result(None)
+        self._acknowledged.set()
+
+    async def _send_what_comes(self) -> None:
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            lot, self._parcels = self._parcels, []
+            await self._producer.send_all(record for parcel in lot for record in self._outgoing(parcel.outcome))
+            for parcel in lot:
+                self._arrived(parcel)
+
+    async def _commit_what_arrives(self) -> None:
+        while True:
+            await self._acknowledged.wait()
+            self._acknowledged.clear()
+            await self.commit()
+            await asyncio.sleep(COMMIT_EVERY_S)
 
     async def commit(self) -> None:
         """Commit what is acknowledged of what is owned."""
@@ -81,13 +121,6 @@ class Outbox:
             return
         for partition, one in moved.items():
             one.committed = positions[partition]
-
-    async def _send(self, owned: Owned, outcome: Outcome, position: int, before: Ledger) -> None:
-        after = replace(owned.consolidator.ledger)
-        await self._producer.send_all(self._outgoing(outcome))
-        count(outcome, before, after)
-        owned.acknowledged = position
-        self._acknowledged.set()
 
     def _outgoing(self, outcome: Outcome) -> Iterable[Outgoing]:
         prefix = self._prefix

@@ -25,15 +25,11 @@ class Owned:
     """Monotonic seconds at which the record with that append time was read."""
     tick: asyncio.Task[int] | None = None
     """The one outstanding tick; resolves to its offset."""
-    sending: asyncio.Task[None] | None = None
+    sending: asyncio.Future[None] | None = None
     """What the last batch amounted to, on its way."""
 
     async def sent(self) -> None:
-        """Wait until everything that came out so far is acknowledged.
-
-        Raises:
-            KafkaError: it was not.
-        """
+        """Wait until everything that came out so far is acknowledged; for ever, if it is not: then the worker ends."""
         if self.sending is not None:
             await asyncio.shield(self.sending)
 
