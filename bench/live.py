@@ -166,6 +166,11 @@ async def restored(one: Child, *, skip: int = 0, deadline_s: float = 120.0) -> l
             await asyncio.sleep(POLL_S)
 
 
+def assigned_ms(one: Child, *, skip: int = 0) -> float:
+    """When the worker was given its partitions, Unix milliseconds, as it logged it."""
+    return next(_ms(entry["time"]) for entry in entries(one.log, skip=skip) if entry["event"] == "processors.assigned")
+
+
 def entries(log: Path, *, skip: int = 0) -> Iterator[dict[str, Any]]:
     """The whole lines of a log, from that byte on."""
     for line in log.read_bytes()[skip:].rpartition(b"\n")[0].splitlines():
