@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import faust
@@ -17,7 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.tuples import Message
 
-from runtime.kafka import READ_BYTES, Partition, keep_parsed
+from runtime.kafka import READ_BYTES, IllegalStateError, Partition, keep_parsed
 from runtime.settings import KafkaSettings, ProcessorsSettings
 from schemas.errors import ProcessorsError
 from schemas.record import Record
@@ -50,7 +51,9 @@ class BatchConsumer(driver.Consumer):
         if records is None or self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            # A rebalance can take partitions away meanwhile: the assignment that it ends with begins at the commits.
+            with suppress(IllegalStateError):
+                await self.perform_seek()
             return
         for tp, batch in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:

@@ -1,6 +1,6 @@
 """The Kafka adapter over aiokafka, which is untyped and whose defaults are unsafe: nobody else imports it."""
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 
 from runtime.kafka.group import GroupConsumer
 from runtime.kafka.producer import Headers, Producer, acknowledged
@@ -11,6 +11,7 @@ __all__ = [
     "READ_BYTES",
     "GroupConsumer",
     "Headers",
+    "IllegalStateError",
     "KafkaError",
     "LogReader",
     "Partition",

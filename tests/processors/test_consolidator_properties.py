@@ -77,7 +77,7 @@ def test_a_crash_anywhere_loses_and_changes_nothing(log: Log) -> None:
             for item in outcome.rules:
                 rules[item.account] = read_rules(item.rules, max_ceiling_ms=log.times.max_ceiling_ms)
         restored = core_for(log, rules)
-        restored.feed(log.records[start:position])
+        restored.follow(log.records[start:position])
         assert written([restored.feed(log.records[position:])]) == written(outcomes[position:]), position
 
 
