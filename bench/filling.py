@@ -10,9 +10,9 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
-from aiokafka.partitioner import murmur2
 
 from bench.workload import Posted
+from runtime.kafka.producer import partition_of as partition_of_key
 from runtime.kafka.topics import full_name, open_admin, wanted_config
 from runtime.settings import KafkaSettings
 from schemas.topics import MAX_RECORD_BYTES, PARTITIONS, WEBHOOKS
@@ -44,8 +44,8 @@ async def _set_webhooks(kafka: KafkaSettings, changed: dict[str, str]) -> None:
 
 
 def partition_of(account: str) -> int:
-    """The partition of the raw log that an account's records go to: Kafka's own hash of the key."""
-    return int(murmur2(account.encode()) & 0x7FFF_FFFF) % PARTITIONS
+    """The partition of the raw log that an account's records go to."""
+    return partition_of_key(account.encode(), range(PARTITIONS))
 
 
 async def fill(kafka: KafkaSettings, posted: Iterable[Posted]) -> int:
