@@ -24,7 +24,7 @@ from runtime.database import Database, open_database
 from runtime.kafka import KafkaError, LogReader
 from runtime.kafka.topics import ensure_topics
 from schemas.topics import CHANGES, DELIVERIES, WEBHOOKS
-from servicetrade.client import ServiceTradeClient
+from servicetrade.client import open_client
 from servicetrade.session_store import SessionStore
 
 SETTLE_S = 90.0
@@ -118,7 +118,7 @@ async def _subscribe(site: Site, store: Database) -> None:
     """Register each account's webhook, over the session that the mirror will use as well."""
     sessions = SessionStore(store, site.settings.store.key)
     await sessions.create_tables()
-    async with ServiceTradeClient(site.settings.servicetrade, site.settings.accounts, sessions) as client:
+    async with open_client(site.settings.servicetrade, site.settings.accounts, sessions) as client:
         for account in site.accounts:
             hook = {
                 "hookUrl": site.hook_url(account),

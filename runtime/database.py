@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -11,16 +10,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from sqlalchemy import URL, BigInteger, Connection, MetaData, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ColumnCollection, ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 
 from runtime.settings import StoreSettings
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, StoreError
 
 Database = AsyncEngine
 """The open store, for those who only pass it on."""
@@ -29,6 +29,7 @@ BUSY_TIMEOUT_MS = 10_000
 """How long a statement waits for another process's SQLite write transaction before it fails."""
 
 _READ_ONLY = "tradewind_read_only"
+_EVERYBODY = 0o007  # what the mode of an existing file must not have; a group may be its owner's wish
 _TABLES_LOCK = 0x74726164  # an arbitrary number that all processes agree on
 
 
@@ -69,6 +70,7 @@ async def open_database(settings: StoreSettings) -> AsyncIterator[AsyncEngine]:
 
     Raises:
         SettingsError: the URL is no SQLAlchemy URL, or names another driver than aiosqlite and asyncpg.
+        StoreError: no connection can be made.
     """
     try:
         url = make_url(settings.url)
@@ -76,11 +78,24 @@ async def open_database(settings: StoreSettings) -> AsyncIterator[AsyncEngine]:
         raise SettingsError("store.url: not a SQLAlchemy URL") from error
     engine = _open_sqlite(url) if url.get_backend_name() == "sqlite" else _open_postgresql(url, settings)
     try:
-        if engine.dialect.name == "sqlite":
-            await _switch_to_wal(engine)
+        await _try_out(engine)
         yield engine
     finally:
         await engine.dispose()
+
+
+async def _try_out(engine: AsyncEngine) -> None:
+    """Now rather than in the middle of the work, and as one sentence."""
+    try:
+        if engine.dialect.name == "sqlite":
+            await _switch_to_wal(engine)
+        else:
+            async with engine.connect():
+                pass
+    except (SQLAlchemyError, sqlite3.Error, asyncpg.PostgresError, OSError) as error:
+        url = engine.url.render_as_string(hide_password=True)
+        reason = " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
+        raise StoreError(f"store.url: {url} cannot be opened: {reason}") from error
 
 
 def reading(engine: AsyncEngine) -> AsyncEngine:
@@ -148,11 +163,22 @@ def _open_sqlite(url: URL) -> AsyncEngine:
 
 
 def _create_private_file(path: Path) -> None:
+    try:
+        _make_private(path)
+    except OSError as error:
+        raise StoreError(f"store.url: {path} cannot be made, or made private: {error.strerror}") from error
+
+
+def _make_private(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # An existing file is never opened here: closing it would drop all POSIX locks that SQLite holds on it in this
     # process. SQLite gives -wal and -shm the mode of the database file.
-    with contextlib.suppress(FileExistsError):
+    try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        mode = path.stat().st_mode
+        if mode & _EVERYBODY:
+            path.chmod(mode & ~_EVERYBODY & 0o777)
 
 
 def _prepare_sqlite_connection(connection: Any, _record: Any) -> None:

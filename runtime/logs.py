@@ -26,7 +26,10 @@ Event = Literal[
     "processors.rules_applied",  # an account's rules changed from this position on
     "sink.retry",  # a delivery failed and will be tried again
     "sink.rejected",  # a delivery can never succeed and went to the dead letters
-    "session.login",  # a login was tried, with its outcome; often: something kills sessions, or logins fail
+    "session.dead",  # ServiceTrade says that the shared session is dead, so a login follows
+    "session.login",  # a new shared session was made; often: something kills sessions
+    "session.login_failed",  # with the reason, and how long no worker tries again; only this account waits
+    "session.surplus",  # a login was overtaken by another worker's; its session was ended, the other one is used
     "session.refused",  # ServiceTrade refused the credentials: the account stands still until they change
 ]
 

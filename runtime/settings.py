@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.toml_reader import Secret, read_toml
+from schemas.entity_type import EntityType
 from schemas.pipeline import PipelineTimes
 from schemas.topics import ACCOUNT_NAME, BODY_LIMIT_BYTES
 
@@ -116,14 +117,47 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoginSettings:
+    """How the one session that all workers of an account share is made and replaced."""
+
+    answer_timeout_s: float = 5.0
+    """One request to /auth, from connecting to the last byte."""
+    lease_s: float = 12.0
+    """How long others leave a login to a worker that has gone silent."""
+    wait_s: float = 25.0
+    """How long a request waits for a session before it fails."""
+    interval_s: float = 5.0
+    """Between two logins of an account at least; also the first pause after a failure."""
+    longest_pause_s: float = 300.0
+    """Where the pauses after failures, each twice as long as the one before, stop growing."""
+    throttled_statuses: tuple[int, ...] = (429,)
+    """Answers to a login that mean "too often". ServiceTrade does not publish its own; a 403 that is not listed here
+    means wrong credentials, and stops the account."""
+
+    def __post_init__(self) -> None:
+        _positive(answer_timeout_s=self.answer_timeout_s, wait_s=self.wait_s, longest_pause_s=self.longest_pause_s)
+        if self.interval_s < 0:
+            raise ValueError(f"interval_s must not be below 0, found {self.interval_s}")
+        if self.lease_s <= 2 * self.answer_timeout_s:
+            raise ValueError("lease_s must be above twice answer_timeout_s: two requests are made under a lease")
+        for status in self.throttled_statuses:
+            if status not in range(300, 600):
+                raise ValueError(f"throttled_statuses: statuses from 300 to 599, found {status}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceTradeSettings:
     """The ServiceTrade API."""
 
     base_url: str = "https://api.servicetrade.com"
     """Without the trailing /api."""
     timeout_s: float = 10.0
+    """One request, from connecting to the last byte."""
     concurrency: int = 5
     """Requests at a time per account and process."""
+    login: LoginSettings = field(default_factory=LoginSettings)
+    types: Mapping[str, EntityType] = field(default_factory=dict)
+    """What to add to the catalogue of entity types, or to set right in it."""
 
     def __post_init__(self) -> None:
         _positive(timeout_s=self.timeout_s, concurrency=self.concurrency)

@@ -5,15 +5,18 @@ TradewindError
 ├── BrokerError              the embedded broker could not be fetched or started
 ├── SupervisorError          a process of the product did not become ready, or is not known
 ├── ProcessorsError          the processors' worker ended although nobody stopped it
+├── StoreError               the SQL store cannot be opened
 ├── TopicsError              a topic is missing, or not as correctness needs it
 ├── SinkError                what a sink may raise from deliver(); anything else crashes the worker
 │   ├── RetryLater           try the same change again after a pause
 │   └── Reject               this change can never be delivered: dead-letter it
 ├── ServiceTradeError        the ServiceTrade API did not do what was asked
 │   ├── LoginRefused         403 on login: wrong credentials, or stopped by an operator
-│   ├── LoginUnavailable     no session for now: throttled, time-out, another worker is busy logging in
+│   ├── LoginUnavailable     no session for now: time-out, paused, another worker is busy logging in
+│   │   └── LoginThrottled   ServiceTrade says that logins come too often
 │   ├── ApiError             an answer other than 2xx, with ServiceTrade's own messages
-│   │   └── NotFound         404 on a resource
+│   │   ├── NotFound         404 on a resource
+│   │   └── PermissionDenied 403 on a resource: the user may not, whatever the session
 │   └── ApiUnreachable       no answer at all: connection refused, reset, time-out
 └── LogGapError              the log does not hold what has to be read
 """
@@ -39,6 +42,10 @@ class SupervisorError(TradewindError):
 
 class ProcessorsError(TradewindError):
     """The processors' worker ended although nobody stopped it."""
+
+
+class StoreError(TradewindError):
+    """The SQL store cannot be opened: no answer, a wrong password, a file that is no database."""
 
 
 class TopicsError(TradewindError):
@@ -91,6 +98,10 @@ class LoginUnavailable(ServiceTradeError):
         self.retry_after_s = retry_after_s
 
 
+class LoginThrottled(LoginUnavailable):
+    """The login was answered with one of the configured throttling statuses."""
+
+
 class ApiError(ServiceTradeError):
     """ServiceTrade answered with a status other than 2xx.
 
@@ -109,6 +120,10 @@ class ApiError(ServiceTradeError):
 
 class NotFound(ApiError):
     """404 on a resource: the entity does not exist (any more)."""
+
+
+class PermissionDenied(ApiError):
+    """403 on a resource: the API user lacks a permission (for webhooks admin.account); no login would change that."""
 
 
 class ApiUnreachable(ServiceTradeError):

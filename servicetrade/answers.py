@@ -87,6 +87,16 @@ def total_pages(data: Any) -> int:
     return value if isinstance(value, int) and value >= 1 else 1
 
 
+def says_authenticated(body: bytes) -> bool | None:
+    """`data.authenticated` of an answer of GET /auth; None: it does not say."""
+    try:
+        data = read_body(body).get("data")
+    except ValueError:
+        return None
+    value = data.get("authenticated") if isinstance(data, dict) else None
+    return value if isinstance(value, bool) else None
+
+
 def token_of(data: Any, set_cookies: Iterable[str]) -> str | None:
     """The session token of a login: `data.authToken`, else the cookie PHPSESSID, trimmed; None if there is none.
 

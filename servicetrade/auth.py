@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TypeAlias
 
 import httpx
 
+from runtime import metrics
+from runtime.settings import AccountSettings, LoginSettings
 from runtime.toml_reader import Secret
 from schemas.encoding import encode
-from schemas.errors import ApiUnreachable, LoginRefused, LoginUnavailable
-from servicetrade.answers import messages_of, read_body, retry_after_s, token_of
-from servicetrade.session import Session, SharedSession
-
-Observe: TypeAlias = Callable[[str, str, str, int | None], None]
-"""Told of every exchange with ServiceTrade: account, HTTP method, kind (an entity type, or "auth"), status or None
-if there was no answer."""
+from schemas.errors import ApiUnreachable, LoginRefused, LoginThrottled, LoginUnavailable, ServiceTradeError
+from servicetrade.answers import messages_of, read_body, retry_after_s, says_authenticated, token_of
+from servicetrade.login import Session
+from servicetrade.session import SessionSource
 
 KIND = "tradewind_kind"
-"""Where a request's extensions keep the kind that `Observe` is told."""
+"""Where a request's extensions keep the kind that it is counted as: an entity type."""
+
+TIMER = "tradewind_timer"
+"""Where they keep the asyncio.Timeout around the call: it runs during an exchange, not while a session is obtained."""
 
 JSON_HEADERS = {"Content-Type": "application/json"}
+
+_OUTCOMES = {LoginRefused: "refused", LoginThrottled: "throttled"}
 
 
 def retry_after_of(response: httpx.Response) -> float | None:
@@ -32,33 +35,27 @@ def retry_after_of(response: httpx.Response) -> float | None:
     return retry_after_s(response.headers.get("Retry-After"), datetime.now(UTC))
 
 
+def count(account: str, kind: str, status: int | None) -> None:
+    """Count one exchange with ServiceTrade; a status of None: there was no answer."""
+    metrics.API_REQUESTS.labels(account, kind, str(status or 0)).inc()
+
+
 def _cookie(token: Secret) -> str:
     return f"PHPSESSID={token.reveal()}"
 
 
 class CookieCalls:
-    """`servicetrade.session.AuthCalls` over HTTP, with user name and password.
+    """`servicetrade.login.AuthCalls` over HTTP, with user name and password.
 
     Statuses: a dead session is 404 on GET /auth (and 401 elsewhere), wrong credentials are 403 on POST /auth
     (measured by integrators on the live API); the status of a throttled login is not published.
     """
 
-    def __init__(
-        self,
-        account: str,
-        http: httpx.AsyncClient,
-        *,
-        username: str,
-        password: Secret,
-        answer_s: float,
-        observe: Observe,
-    ) -> None:
+    def __init__(self, name: str, account: AccountSettings, http: httpx.AsyncClient, settings: LoginSettings) -> None:
+        self._name = name
         self._account = account
         self._http = http
-        self._username = username
-        self._password = password
-        self._answer_s = answer_s
-        self._observe = observe
+        self._settings = settings
 
     async def is_alive(self, token: Secret) -> bool:
         """Ask GET /auth.
@@ -69,19 +66,32 @@ class CookieCalls:
         response = await self._send("GET", token)
         if response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED):
             return False
-        if response.is_success:
-            return True
-        raise self._unavailable("asking for the session", response)
+        authenticated = says_authenticated(response.content) if response.is_success else None
+        if authenticated is None:
+            raise self._unavailable("asking for the session", response)
+        return authenticated
 
     async def login(self) -> Secret:
         """POST /auth.
 
         Raises:
-            LoginRefused: 403.
+            LoginRefused: 403, unless that is one of the configured throttling statuses.
+            LoginThrottled: one of these.
             LoginUnavailable: any other answer without a session, or none.
         """
-        credentials = encode({"username": self._username, "password": self._password.reveal()})
-        response = await self._send("POST", None, credentials)
+        try:
+            token = await self._login()
+        except ServiceTradeError as error:
+            metrics.LOGINS.labels(self._name, _OUTCOMES.get(type(error), "failed")).inc()
+            raise
+        metrics.LOGINS.labels(self._name, "made").inc()
+        return token
+
+    async def _login(self) -> Secret:
+        credentials = {"username": self._account.username, "password": self._account.password.reveal()}
+        response = await self._send("POST", None, encode(credentials))
+        if response.status_code in self._settings.throttled_statuses:
+            raise self._unavailable("login throttled", response, LoginThrottled)
         if response.status_code == HTTPStatus.FORBIDDEN:
             texts = "; ".join(messages_of(response.content))
             raise LoginRefused(f"login refused: {texts}" if texts else "login refused")
@@ -115,31 +125,35 @@ class CookieCalls:
             headers["Cookie"] = _cookie(token)
         status: int | None = None
         try:
-            # httpx's own time-outs are per read and write; the lease needs a bound on the whole.
-            async with asyncio.timeout(self._answer_s):
+            async with asyncio.timeout(self._settings.answer_timeout_s):
                 response = await self._http.request(method, "/auth", content=content, headers=headers, auth=None)
             status = response.status_code
         except (httpx.RequestError, TimeoutError) as error:
             raise LoginUnavailable(f"{method} /auth: no answer ({type(error).__name__})") from error
         finally:
-            self._observe(self._account, method, "auth", status)
+            count(self._name, "auth", status)
         return response
 
-    def _unavailable(self, what: str, response: httpx.Response) -> LoginUnavailable:
+    def _unavailable(
+        self, what: str, response: httpx.Response, kind: type[LoginUnavailable] = LoginUnavailable
+    ) -> LoginUnavailable:
         texts = "; ".join((f"HTTP {response.status_code}", *messages_of(response.content)))
-        return LoginUnavailable(f"{what}: {texts}", retry_after_s=retry_after_of(response))
+        return kind(f"{what}: {texts}", retry_after_s=retry_after_of(response))
 
 
 class CookieAuth(httpx.Auth):
-    """Sends the shared session along; after a 401 replaces it and sends once more. A second 401 surfaces."""
+    """Sends a session along; after a 401 replaces it and sends once more. A second 401 surfaces.
 
-    # Read before the flow goes on: a 401 that waits for a login must not keep a connection from that login.
-    requires_response_body = True
+    Args:
+        account: the account's name.
+        sessions: where sessions come from.
+        timeout_s: for one exchange as a whole; httpx's own time-outs are per read and write.
+    """
 
-    def __init__(self, account: str, session: SharedSession, observe: Observe) -> None:
+    def __init__(self, account: str, sessions: SessionSource, timeout_s: float) -> None:
         self._account = account
-        self._session = session
-        self._observe = observe
+        self._sessions = sessions
+        self._timeout_s = timeout_s
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """See the class.
@@ -147,22 +161,26 @@ class CookieAuth(httpx.Auth):
         Raises:
             LoginRefused: the credentials were refused.
             LoginUnavailable: there is no session for now.
+            TimeoutError: from the request's timer.
         """
-        session = await self._session.current()
-        response = yield self._with(request, session)
+        session = await self._sessions.current()
+        response = yield self._begin(request, session)
+        await self._end(request, response)
         failed_at = time.monotonic()
-        self._note(request, response)
         if response.status_code != HTTPStatus.UNAUTHORIZED:
             return
-        replacement = await self._session.replace(session, failed_at)
+        replacement = await self._sessions.replace(session, failed_at)
         if replacement.generation != session.generation:
-            response = yield self._with(request, replacement)
-            self._note(request, response)
+            response = yield self._begin(request, replacement)
+            await self._end(request, response)
 
-    def _with(self, request: httpx.Request, session: Session) -> httpx.Request:
+    def _begin(self, request: httpx.Request, session: Session) -> httpx.Request:
         request.headers["Cookie"] = _cookie(session.token)
+        request.extensions[TIMER].reschedule(asyncio.get_running_loop().time() + self._timeout_s)
         return request
 
-    def _note(self, request: httpx.Request, response: httpx.Response) -> None:
-        kind = request.extensions.get(KIND, "other")
-        self._observe(self._account, request.method, str(kind), response.status_code)
+    async def _end(self, request: httpx.Request, response: httpx.Response) -> None:
+        # To the last byte: a 401 that waits for a login must not keep a connection from that login.
+        await response.aread()
+        request.extensions[TIMER].reschedule(None)
+        count(self._account, request.extensions[KIND], response.status_code)

@@ -25,6 +25,9 @@ SESSIONS = Table(
     # Grows by one with every login; 0: there was none yet.
     Column("generation", BigInteger, nullable=False, server_default="0"),
     Column("token", LargeBinary),
+    # Of the credentials that made the session.
+    Column("fingerprint", String(64)),
+    Column("made_ms", BigInteger, nullable=False, server_default="0"),
     # A 401 makes the session a suspect: `suspicions` counts them, `cleared` is how many of them GET /auth has since
     # proved wrong. The token stays until GET /auth says that it is dead.
     Column("suspicions", BigInteger, nullable=False, server_default="0"),
@@ -52,6 +55,12 @@ class StoredSession:
     generation: int = 0
     token: Secret | None = None
     """None: never logged in, proven dead, or encrypted with a key that this process does not have."""
+    undecryptable: bool = False
+    """There is a token, but encrypted with another key."""
+    fingerprint: str | None = None
+    """Of the credentials that made the session."""
+    made_ms: int = 0
+    """When it was made, in milliseconds since the epoch; 0: there was none yet."""
     suspicions: int = 0
     cleared: int = 0
     lease_owner: str | None = None
@@ -142,11 +151,19 @@ class SessionStore:
         return await self._change(account, {"token": None}, *_held(owner, generation)) is not None
 
     async def save(
-        self, account: str, owner: str, generation: int, token: Secret, *, login_interval_s: float
+        self, account: str, owner: str, generation: int, token: Secret, *, fingerprint: str, login_interval_s: float
     ) -> int | None:
         """Store what the lease holder's login brought; gives the lease back.
 
         A lease that has run out but was taken by nobody still counts: nobody else has logged in.
+
+        Args:
+            account: whose session it is.
+            owner: the lease holder.
+            generation: which one the login replaces.
+            token: the new session.
+            fingerprint: the first of `fingerprints` of the credentials.
+            login_interval_s: nobody logs in for so long.
 
         Returns:
             The new generation, or None if lease or generation were no longer the holder's: nothing was stored, and
@@ -155,6 +172,8 @@ class SessionStore:
         values = {
             "generation": SESSIONS.c.generation + 1,
             "token": self._fernet.encrypt(token.reveal().encode()),
+            "fingerprint": fingerprint,
+            "made_ms": database_now(),
             "suspicions": 0,
             "cleared": 0,
             "login_failures": 0,
@@ -216,10 +235,14 @@ class SessionStore:
             return row
 
     def _stored(self, row: Row[Any]) -> StoredSession:
+        token = self._decrypt(row.token)
         login_wait_s = (row.not_before_ms - row.now_ms) / 1000
         return StoredSession(
             generation=row.generation,
-            token=self._decrypt(row.token),
+            token=token,
+            undecryptable=token is None and row.token is not None,
+            fingerprint=row.fingerprint,
+            made_ms=row.made_ms,
             suspicions=row.suspicions,
             cleared=row.cleared,
             lease_owner=row.lease_owner,

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from http import HTTPStatus
 
-from runtime import metrics
 from runtime.broker_watch import reached_broker, watching_broker
 from runtime.database import open_database
 from runtime.kafka import Producer
 from runtime.kafka.topics import require_topics
-from runtime.logs import log_event
 from runtime.ops import Status, ops_server
 from runtime.settings import Settings
 from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES
-from servicetrade.client import ServiceTradeClient
+from servicetrade.client import open_client
 from servicetrade.session_store import SessionStore
 from sinks.mirror import Mirror
 from sinks.mirror_store import MirrorStore
 from sinks.worker import Worker, WorkerSettings
-
-_log = logging.getLogger(__name__)
 
 
 async def run_mirror(settings: Settings, *, instance: str, ops_host: str, ops_port: int, stop: asyncio.Event) -> None:
@@ -49,7 +43,7 @@ async def _mirror(settings: Settings, status: Status, *, instance: str, stop: as
         sessions, entities = SessionStore(engine, settings.store.key), MirrorStore(engine)
         await sessions.create_tables()
         await entities.create_tables()
-        async with ServiceTradeClient(settings.servicetrade, settings.accounts, sessions, observe=count) as client:
+        async with open_client(settings.servicetrade, settings.accounts, sessions) as client:
             worker = Worker(
                 Mirror(client, entities),
                 producer,
@@ -63,22 +57,3 @@ async def _mirror(settings: Settings, status: Status, *, instance: str, stop: as
             )
             status.watch(worker.ready, watch.ready)
             await worker.run(stop)
-
-
-def count(account: str, method: str, kind: str, status: int | None) -> None:
-    """Count one exchange with ServiceTrade (`servicetrade.auth.Observe`)."""
-    metrics.API_REQUESTS.labels(account, kind, str(status or 0)).inc()
-    if (method, kind) == ("POST", "auth"):
-        outcome = _login_outcome(status)
-        metrics.LOGINS.labels(account, outcome).inc()
-        refused = outcome == "refused"
-        level = logging.ERROR if refused else logging.INFO
-        log_event(
-            _log, "session.refused" if refused else "session.login", level=level, account=account, outcome=outcome
-        )
-
-
-def _login_outcome(status: int | None) -> str:
-    if status is not None and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return "made"
-    return "refused" if status == HTTPStatus.FORBIDDEN else "failed"

@@ -8,7 +8,6 @@ from typing import Any
 
 from schemas.change import EntityChange
 from schemas.errors import ApiError, ApiUnreachable, LoginRefused, LoginUnavailable, NotFound, Reject, RetryLater
-from servicetrade.catalogue import path_of
 from servicetrade.client import ServiceTradeClient
 from sinks.mirror_core import Snapshot, newest_of, outcomes_of, snapshot_of
 from sinks.mirror_store import MirrorStore
@@ -44,7 +43,7 @@ class Mirror:
             Reject: ServiceTrade will not give this entity out, or the account is not configured.
         """
         newest = newest_of(changes)
-        if path_of(newest.entity_type) is None:
+        if self._client.catalogue.of(newest.entity_type).path is None:
             return [NO_PATH] * len(changes)
         if newest.action == "deleted":
             # Never read: ServiceTrade answers 404 for what is deleted.

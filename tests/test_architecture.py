@@ -20,6 +20,7 @@ DRIVERS = {
     "aiokafka": {"runtime/kafka/"},
     "sqlalchemy": {"runtime/database.py", "servicetrade/session_store.py", "sinks/mirror_store.py"},
     "httpx": {
+        "servicetrade/account.py",
         "servicetrade/client.py",
         "servicetrade/auth.py",
         "servicetrade/simulator/sender.py",

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runtime.database import create_tables, database_now, open_database, reading, upsert
 from runtime.settings import StoreSettings
 from runtime.toml_reader import Secret
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, StoreError
 from tests.servicetrade.postgres import new_database
 
 pytestmark = pytest.mark.anyio
@@ -150,9 +150,10 @@ async def test_a_new_sqlite_file_is_private_durable_and_in_wal_mode(tmp_path: Pa
     assert pragmas == ["wal", 2, 10_000, 1]
 
 
-async def test_an_existing_sqlite_file_keeps_its_rows_and_its_mode(tmp_path: Path) -> None:
+async def test_an_existing_sqlite_file_keeps_its_rows_and_its_mode_but_is_nobody_elses(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    path.touch(mode=0o640)
+    path.touch()
+    path.chmod(0o644)
     for version in (1, 2):
         async with open_database(sqlite(path)) as engine:
             await create_tables(engine, METADATA)
@@ -166,9 +167,22 @@ async def test_the_password_of_the_settings_is_used_and_not_printed() -> None:
     settings = StoreSettings(
         url="postgresql+asyncpg://app@127.0.0.1:1/name", password=Secret("hunter2"), key=Secret("unused")
     )
-    async with open_database(settings) as engine:
-        assert engine.url.password == "hunter2"
-        assert "hunter2" not in repr(engine)
+    with pytest.raises(
+        StoreError, match=r"store\.url: postgresql\+asyncpg://app:\*\*\*@127.0.0.1:1/name cannot be opened"
+    ):
+        async with open_database(settings):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_text("Dear diary, " * 100)
+    with pytest.raises(StoreError, match="file is not a database"):
+        async with open_database(sqlite(path)):
+            pass
+    with pytest.raises(StoreError, match="cannot be made"):
+        async with open_database(sqlite(path / "below a file")):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,17 +12,17 @@ import pytest
 from cryptography.fernet import Fernet
 
 from runtime.database import open_database
-from runtime.settings import AccountSettings, ServiceTradeSettings, StoreSettings
+from runtime.settings import AccountSettings, LoginSettings, ServiceTradeSettings, StoreSettings
 from runtime.toml_reader import Secret
-from servicetrade.auth import Observe
-from servicetrade.client import Account, ServiceTradeClient
-from servicetrade.session import SessionTimes
+from servicetrade.account import Account
+from servicetrade.client import open_client
 from servicetrade.session_store import SessionStore
 from tests.servicetrade.fake import FakeServiceTrade, running_fake
 from tests.servicetrade.postgres import new_database
 
 RIGHT = "right"
-QUICK = SessionTimes(answer_s=5.0, lease_s=11.0, wait_s=20.0, login_interval_s=0.02, longest_pause_s=0.1, poll_s=0.01)
+QUICK = LoginSettings(interval_s=0.02, longest_pause_s=0.1)
+ACCOUNT = AccountSettings(username="api", password=Secret(RIGHT), hook_secret=Secret("of-no-use-in-this-test"))
 
 
 @pytest.fixture
@@ -58,9 +59,8 @@ class OpenAccount(Protocol):
         settings: StoreSettings,
         *,
         password: str = RIGHT,
-        times: SessionTimes = QUICK,
+        login: LoginSettings = QUICK,
         timeout_s: float = 5.0,
-        observe: Observe | None = None,
     ) -> Account: ...
 
 
@@ -84,19 +84,12 @@ async def open_account(api: FakeServiceTrade, open_store: OpenStore) -> AsyncIte
             settings: StoreSettings,
             *,
             password: str = RIGHT,
-            times: SessionTimes = QUICK,
+            login: LoginSettings = QUICK,
             timeout_s: float = 5.0,
-            observe: Observe | None = None,
         ) -> Account:
-            accounts = {
-                "acme": AccountSettings(
-                    username="api", password=Secret(password), hook_secret=Secret("of-no-use-in-this-test")
-                )
-            }
-            where = ServiceTradeSettings(base_url=api.url, timeout_s=timeout_s)
-            store = await open_store(settings)
-            observing = {} if observe is None else {"observe": observe}
-            client = ServiceTradeClient(where, accounts, store, times=times, **observing)
+            where = ServiceTradeSettings(base_url=api.url, timeout_s=timeout_s, login=login)
+            accounts = {"acme": replace(ACCOUNT, password=Secret(password))}
+            client = open_client(where, accounts, await open_store(settings))
             return (await stack.enter_async_context(client)).account("acme")
 
         yield opener

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from servicetrade.answers import entity_of, items_of, messages_of, read_body, retry_after_s, token_of, total_pages
-from servicetrade.catalogue import ENTITY_TYPES, entity_type_of, path_of
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 
@@ -89,18 +88,3 @@ def test_a_missing_or_invalid_page_count_is_one(data: Any, pages: int) -> None:
 )
 def test_the_token_is_the_bodys_or_the_session_cookies(data: Any, cookies: list[str], token: str | None) -> None:
     assert token_of(data, cookies) == token
-
-
-def test_every_type_is_catalogued_once_and_codes_are_unique() -> None:
-    names = [entity_type.name for entity_type in ENTITY_TYPES]
-    codes = [entity_type.code for entity_type in ENTITY_TYPES if entity_type.code is not None]
-    assert len(set(names)) == len(names)
-    assert len(set(codes)) == len(codes)
-    assert sum(entity_type.sends_webhooks for entity_type in ENTITY_TYPES) == 13
-
-
-def test_paths_are_those_of_the_api_and_unknown_types_have_none() -> None:
-    assert path_of("job") == "/job"
-    assert path_of("quoteitem") is None
-    assert path_of("something new") is None
-    assert entity_type_of("something new").code is None

@@ -8,12 +8,12 @@ import socket
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from runtime.settings import AccountSettings, ServiceTradeSettings, StoreSettings
-from runtime.toml_reader import Secret
-from schemas.errors import ApiError, ApiUnreachable, LoginUnavailable, NotFound
-from servicetrade.client import Account, ServiceTradeClient
+from runtime.settings import ServiceTradeSettings, StoreSettings
+from schemas.errors import ApiError, ApiUnreachable, LoginUnavailable, NotFound, PermissionDenied
+from servicetrade.account import Account
+from servicetrade.client import open_client
 from servicetrade.governor import Governor
-from tests.servicetrade.conftest import OpenAccount, OpenStore
+from tests.servicetrade.conftest import ACCOUNT, OpenAccount, OpenStore
 from tests.servicetrade.fake import FakeServiceTrade
 from tests.servicetrade.waiting import until
 
@@ -59,9 +59,30 @@ async def test_what_has_no_known_url_is_never_asked_for(
 async def test_a_list_is_read_page_by_page_with_its_filters(api: FakeServiceTrade, account: Account) -> None:
     for page in (1, 2, 3):
         api.answers.append(JSONResponse({"data": {"totalPages": 3, "page": page, "jobs": [{"id": page}]}}))
-    got = [job async for job in account.list("job", {"officeIds": [1, 2], "isLive": True, "updatedAfter": 5})]
+    got = [job async for job in account.list("job", {"officeIds": [1, 2], "isLive": True, "limit": 7})]
     assert got == [{"id": 1}, {"id": 2}, {"id": 3}]
-    assert api.queries[2] == {"officeIds": "1,2", "isLive": "1", "updatedAfter": "5", "page": "3"}
+    assert api.queries[2] == {"officeIds": "1,2", "isLive": "1", "limit": "7", "status": "*", "page": "3"}
+
+
+@pytest.mark.parametrize(
+    ("entity_type", "query"),
+    [("job", {"status": "*", "limit": "2000"}), ("location", {"limit": "5000"}), ("contact", {})],
+)
+async def test_a_list_is_complete_and_its_pages_as_large_as_the_type_allows(
+    api: FakeServiceTrade, account: Account, entity_type: str, query: dict[str, str]
+) -> None:
+    api.answers.append(JSONResponse({"data": {"items": []}}))
+    assert [item async for item in account.list(entity_type)] == []
+    assert api.queries == [{"page": "1", **query}]
+
+
+async def test_an_incremental_read_overlaps_by_five_minutes_and_leaves_out_what_a_resource_without_it_adds(
+    api: FakeServiceTrade, account: Account
+) -> None:
+    contacts: list[dict[str, int | str]] = [{"id": 1, "updated": 699}, {"id": 2, "updated": 700}, {"id": 3}]
+    api.answers.append(JSONResponse({"data": {"contacts": contacts}}))
+    assert [item["id"] async for item in account.list("contact", updated_since=1000)] == [2, 3]
+    assert api.queries == [{"page": "1", "updatedAfter": "700"}]
 
 
 async def test_a_list_without_valid_page_count_is_one_page_under_either_spelling(
@@ -100,6 +121,10 @@ async def test_an_error_carries_status_and_messages_of_every_shape(api: FakeServ
     api.answers.append(JSONResponse({"messages": {"error": ["Not found"]}, "data": None}, status_code=404))
     with pytest.raises(NotFound, match="Not found"):
         await account.get("job", 1)
+    api.answers.append(JSONResponse({"messages": {"error": ["No access"]}}, status_code=403))
+    with pytest.raises(PermissionDenied, match="No access"):
+        await account.get("webhook", 1)
+    assert api.logins == 1
 
 
 async def test_a_redirect_is_not_followed(api: FakeServiceTrade, account: Account) -> None:
@@ -116,29 +141,17 @@ async def test_no_answer_is_unreachable_and_keeps_the_session(
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         where = ServiceTradeSettings(base_url=f"http://127.0.0.1:{closed.getsockname()[1]}")
-        accounts = {
-            "acme": AccountSettings(
-                username="api", password=Secret("right"), hook_secret=Secret("of-no-use-in-this-test")
-            )
-        }
-        seen: list[int | None] = []
         store = await open_store(sqlite_settings)
-        async with ServiceTradeClient(
-            where, accounts, store, observe=lambda *exchange: seen.append(exchange[3])
-        ) as gone:
+        async with open_client(where, {"acme": ACCOUNT}, store) as gone:
             with pytest.raises(ApiUnreachable, match="GET /job/1"):
                 await gone.account("acme").get("job", 1)
-    assert seen == [None]
     assert (await store.read("acme")).live
     assert api.logins == 1
 
 
 async def test_a_login_without_an_answer_is_unavailable(open_store: OpenStore, sqlite_settings: StoreSettings) -> None:
     where = ServiceTradeSettings(base_url="http://127.0.0.1:1")
-    accounts = {
-        "acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("of-no-use-in-this-test"))
-    }
-    async with ServiceTradeClient(where, accounts, await open_store(sqlite_settings)) as client:
+    async with open_client(where, {"acme": ACCOUNT}, await open_store(sqlite_settings)) as client:
         with pytest.raises(LoginUnavailable, match="no answer"):
             await client.account("acme").get("job", 1)
 
@@ -146,10 +159,7 @@ async def test_a_login_without_an_answer_is_unavailable(open_store: OpenStore, s
 async def test_an_account_has_one_handle_and_an_unknown_one_has_none(
     open_store: OpenStore, sqlite_settings: StoreSettings
 ) -> None:
-    accounts = {
-        "acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("of-no-use-in-this-test"))
-    }
-    async with ServiceTradeClient(ServiceTradeSettings(), accounts, await open_store(sqlite_settings)) as client:
+    async with open_client(ServiceTradeSettings(), {"acme": ACCOUNT}, await open_store(sqlite_settings)) as client:
         assert client.account("acme") is client.account("acme")
         with pytest.raises(KeyError):
             client.account("nobody")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from runtime.settings import StoreSettings
+from runtime import metrics
+from runtime.settings import LoginSettings, StoreSettings
 from runtime.toml_reader import Secret
 from schemas.errors import ApiError, ApiUnreachable, LoginRefused, LoginUnavailable
+from servicetrade.account import Account
 from servicetrade.auth import CookieCalls
-from servicetrade.client import Account
-from servicetrade.session import Session, SessionTimes
-from tests.servicetrade.conftest import QUICK, OpenAccount, OpenStore
+from servicetrade.login import Session
+from tests.servicetrade.conftest import ACCOUNT, OpenAccount, OpenStore
 from tests.servicetrade.fake import FakeServiceTrade
 from tests.servicetrade.waiting import until
 
@@ -186,12 +188,12 @@ async def test_a_login_without_a_session_in_its_answer_is_tried_again_after_a_pa
 async def test_pauses_grow_with_every_failed_login(
     api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
 ) -> None:
-    times = SessionTimes(login_interval_s=0.02, longest_pause_s=10_000)
+    login = LoginSettings(interval_s=0.02, longest_pause_s=10_000)
     pauses = []
     for _ in range(4):
         api.login_answers.append(Response(status_code=503))
         with pytest.raises(LoginUnavailable) as caught:
-            await (await open_account(sqlite_settings, times=times)).get("job", 1)
+            await (await open_account(sqlite_settings, login=login)).get("job", 1)
         pauses.append(caught.value.retry_after_s)
     assert all(0.02 * 2**i <= (pause or 0) <= 0.02 * 2**i * 1.5 for i, pause in enumerate(pauses))
 
@@ -200,8 +202,8 @@ async def test_a_login_that_never_answers_gives_up_and_frees_the_lease(
     api: FakeServiceTrade, open_account: OpenAccount, open_store: OpenStore, sqlite_settings: StoreSettings
 ) -> None:
     api.login_may_finish.clear()
-    times = SessionTimes(answer_s=0.2, lease_s=2, login_interval_s=0.02, longest_pause_s=0.1)
-    worker = await open_account(sqlite_settings, times=times)
+    login = LoginSettings(answer_timeout_s=0.2, lease_s=2, interval_s=0.02, longest_pause_s=0.1)
+    worker = await open_account(sqlite_settings, login=login)
     with pytest.raises(LoginUnavailable, match="no answer"):
         await worker.get("job", 1)
     assert (await (await open_store(sqlite_settings)).read("acme")).lease_owner is None
@@ -235,7 +237,7 @@ async def test_who_waits_too_long_for_another_workers_login_gives_up(
     api: FakeServiceTrade, open_account: OpenAccount, open_store: OpenStore, sqlite_settings: StoreSettings
 ) -> None:
     assert await (await open_store(sqlite_settings)).try_lease("acme", "slow", 0, 11) is not None
-    worker = await open_account(sqlite_settings, times=SessionTimes(wait_s=0.2, lease_s=11, poll_s=0.02))
+    worker = await open_account(sqlite_settings, login=LoginSettings(wait_s=0.2, lease_s=11))
     outcomes = await asyncio.gather(*(worker.get("job", i + 1) for i in range(10)), return_exceptions=True)
     assert all(isinstance(outcome, LoginUnavailable) for outcome in outcomes)
     assert api.logins == 0
@@ -245,7 +247,7 @@ async def test_who_waits_too_long_for_a_login_of_its_own_process_gives_up_and_th
     api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
 ) -> None:
     api.login_may_finish.clear()
-    worker = await open_account(sqlite_settings, times=SessionTimes(wait_s=0.2))
+    worker = await open_account(sqlite_settings, login=LoginSettings(wait_s=0.2))
     first = asyncio.create_task(worker.get("job", 1))
     await until(lambda: api.logins == 1)
     with pytest.raises(LoginUnavailable, match="still trying"):
@@ -257,9 +259,7 @@ async def test_who_waits_too_long_for_a_login_of_its_own_process_gives_up_and_th
 
 async def test_a_log_out_without_an_answer_is_an_error() -> None:
     async with httpx.AsyncClient(base_url="http://127.0.0.1:1/api") as http:
-        calls = CookieCalls(
-            "acme", http, username="api", password=Secret("right"), answer_s=5, observe=lambda *_exchange: None
-        )
+        calls = CookieCalls("acme", ACCOUNT, http, LoginSettings())
         with pytest.raises(ApiUnreachable):
             await calls.logout(Secret("token"))
 
@@ -282,7 +282,7 @@ async def test_a_login_that_lost_its_lease_is_ended_and_the_stored_session_used(
     await store.release("acme", frozen)
     assert await store.try_lease("acme", "successor", 0, 10) is not None
     shared = api.new_session()
-    assert await store.save("acme", "successor", 0, Secret(shared), login_interval_s=0) == 1
+    assert await store.save("acme", "successor", 0, Secret(shared), fingerprint="f", login_interval_s=0) == 1
     api.login_may_finish.set()
     await call
     assert api.sessions == {shared}
@@ -304,8 +304,8 @@ async def test_the_token_is_trimmed_and_taken_from_the_right_one_of_several_cook
 async def test_an_interval_lies_between_two_logins(
     api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
 ) -> None:
-    times = SessionTimes(login_interval_s=10, wait_s=2)
-    worker = await open_account(sqlite_settings, times=times)
+    login = LoginSettings(interval_s=10, wait_s=2)
+    worker = await open_account(sqlite_settings, login=login)
     await worker.get("job", 1)
     api.kill_sessions()
     with pytest.raises(LoginUnavailable, match="paused") as caught:
@@ -314,29 +314,102 @@ async def test_an_interval_lies_between_two_logins(
     assert api.logins == 1
 
 
-async def test_every_exchange_is_observed(
+async def test_every_exchange_and_every_login_is_counted(
     api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
 ) -> None:
-    seen: list[tuple[str, str, str, int | None]] = []
-    worker = await open_account(sqlite_settings, observe=lambda *exchange: seen.append(exchange))
+    worker = await open_account(sqlite_settings)
+    before = counted()
     await worker.get("job", 1)
     api.kill_sessions()
     await worker.get("location", 2)
-    assert seen == [
-        ("acme", "POST", "auth", 200),
-        ("acme", "GET", "job", 200),
-        ("acme", "GET", "location", 401),
-        ("acme", "GET", "auth", 404),
-        ("acme", "POST", "auth", 200),
-        ("acme", "GET", "location", 200),
+    assert counted() - before == {
+        ("auth", "200"): 2,
+        ("auth", "404"): 1,
+        ("job", "200"): 1,
+        ("location", "401"): 1,
+        ("location", "200"): 1,
+        ("made",): 2,
+    }
+
+
+def counted() -> Counter[tuple[str, ...]]:
+    samples = [
+        sample for metric in (metrics.API_REQUESTS, metrics.LOGINS) for sample in next(iter(metric.collect())).samples
     ]
+    return Counter(
+        {
+            tuple(sample.labels[name] for name in ("kind", "status", "outcome") if name in sample.labels): int(
+                sample.value
+            )
+            for sample in samples
+            if sample.name.endswith("_total") and sample.labels["account"] == "acme"
+        }
+    )
 
 
 def test_a_session_does_not_print_its_token() -> None:
     assert "k3v0" not in repr(Session(generation=1, token=Secret("k3v0")))
 
 
-def test_a_lease_shorter_than_a_login_is_refused() -> None:
+def test_login_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="lease_s"):
-        SessionTimes(lease_s=10, answer_s=5)
-    assert QUICK.lease_s > 2 * QUICK.answer_s
+        LoginSettings(lease_s=10, answer_timeout_s=5)
+    with pytest.raises(ValueError, match="interval_s"):
+        LoginSettings(interval_s=-1)
+    with pytest.raises(ValueError, match="throttled_statuses"):
+        LoginSettings(throttled_statuses=(200,))
+
+
+async def test_a_session_that_other_credentials_made_is_replaced_by_a_worker_that_begins_and_ended(
+    api: FakeServiceTrade, open_account: OpenAccount, store_settings: StoreSettings
+) -> None:
+    before = await open_account(store_settings)
+    await before.get("job", 1)
+    (old,) = api.sessions
+    api.password = "new"
+    after = [await open_account(store_settings, password="new") for _ in range(2)]
+    await call_all(after, 4)
+    assert api.logins == 2
+    assert len(api.sessions - {old}) == len(api.sessions) == 1
+    # Who still has the old credentials goes on with the new session instead of making one of its own.
+    await call_all([before, *after], 6)
+    assert api.logins == 2
+
+
+async def test_wrong_new_credentials_leave_the_session_of_the_old_ones_alone(
+    api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
+) -> None:
+    before = await open_account(sqlite_settings)
+    await before.get("job", 1)
+    for _ in range(2):
+        with pytest.raises(LoginRefused):
+            await (await open_account(sqlite_settings, password="mistyped")).get("job", 1)
+    await before.get("job", 2)
+    await (await open_account(sqlite_settings)).get("job", 3)
+    assert (api.logins, len(api.sessions)) == (2, 1)
+
+
+async def test_an_auth_answer_that_says_neither_yes_nor_no_keeps_the_session(
+    api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
+) -> None:
+    worker = await open_account(sqlite_settings)
+    await worker.get("job", 1)
+    api.always_401.add("/api/job/13")
+    for answer in (Response("<html>"), JSONResponse({"data": {}}), Response(status_code=500)):
+        api.auth_answers.append(answer)
+        with pytest.raises(LoginUnavailable):
+            await worker.get("job", 13)
+    await worker.get("job", 2)
+    assert api.logins == 1
+
+
+async def test_a_403_that_is_configured_as_throttling_pauses_and_stops_nothing(
+    api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
+) -> None:
+    api.login_answers.append(JSONResponse(BUSY, status_code=403))
+    login = LoginSettings(interval_s=0.02, throttled_statuses=(403, 429))
+    worker = await open_account(sqlite_settings, login=login)
+    with pytest.raises(LoginUnavailable, match="throttled: HTTP 403; Too many logins"):
+        await worker.get("job", 1)
+    await worker.get("job", 1)
+    assert api.logins == 2

@@ -26,7 +26,7 @@ async def store(open_store: OpenStore, store_settings: StoreSettings) -> Session
 async def login(store: SessionStore, token: str, *, owner: str = "me") -> int:
     generation = (await store.read("acme")).generation
     assert await store.try_lease("acme", owner, generation, 10) is not None
-    saved = await store.save("acme", owner, generation, Secret(token), login_interval_s=0)
+    saved = await store.save("acme", owner, generation, Secret(token), fingerprint="f", login_interval_s=0)
     assert saved is not None
     return saved
 
@@ -113,17 +113,17 @@ async def test_a_buried_session_is_gone_and_the_lease_stays(store: SessionStore)
 async def test_nothing_is_saved_by_one_who_lost_the_lease(store: SessionStore) -> None:
     assert await store.try_lease("acme", "slow", 0, 0) is not None
     assert await store.try_lease("acme", "quick", 0, 10) is not None
-    assert await store.save("acme", "slow", 0, Secret("surplus"), login_interval_s=0) is None
+    assert await store.save("acme", "slow", 0, Secret("surplus"), fingerprint="f", login_interval_s=0) is None
     assert not await store.restore("acme", "slow", 0, 0)
     assert not await store.bury("acme", "slow", 0)
     assert not await store.release("acme", "slow")
-    assert await store.save("acme", "quick", 0, Secret("shared"), login_interval_s=0) == 1
+    assert await store.save("acme", "quick", 0, Secret("shared"), fingerprint="f", login_interval_s=0) == 1
     assert (await store.read("acme")).token == Secret("shared")
 
 
 async def test_a_lease_that_ran_out_but_that_nobody_took_may_still_save(store: SessionStore) -> None:
     assert await store.try_lease("acme", "slow", 0, 0) is not None
-    assert await store.save("acme", "slow", 0, Secret("shared"), login_interval_s=0) == 1
+    assert await store.save("acme", "slow", 0, Secret("shared"), fingerprint="f", login_interval_s=0) == 1
 
 
 async def test_failures_are_counted_and_pause_logins_until_one_succeeds(store: SessionStore) -> None:
@@ -210,3 +210,11 @@ async def test_a_key_that_is_no_fernet_key_is_refused(open_store: OpenStore, sql
     for key in ("", "too-short", "not base64 at all"):
         with pytest.raises(SettingsError, match=r"store\.key"):
             await open_store(StoreSettings(url=sqlite_settings.url, key=Secret(key)))
+
+
+async def test_a_session_tells_when_and_with_which_credentials_it_was_made(store: SessionStore) -> None:
+    assert ((await store.read("acme")).fingerprint, (await store.read("acme")).made_ms) == (None, 0)
+    await login(store, "first")
+    row = await store.read("acme")
+    assert row.fingerprint == "f"
+    assert row.made_ms > 1_700_000_000_000

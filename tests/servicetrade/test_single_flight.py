@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from runtime.settings import StoreSettings
+from runtime.settings import LoginSettings, StoreSettings
 from runtime.toml_reader import Secret
 from schemas.errors import LoginUnavailable
-from servicetrade.session import SessionTimes, SharedSession, _Doubt
+from servicetrade.login import Doubt
+from servicetrade.session import SharedSession
 from servicetrade.session_store import StoredSession
 from tests.servicetrade.conftest import OpenStore
 
@@ -48,8 +49,7 @@ def calls() -> Calls:
 @pytest.fixture
 async def session(calls: Calls, open_store: OpenStore, sqlite_settings: StoreSettings) -> SharedSession:
     store = await open_store(sqlite_settings)
-    times = SessionTimes(login_interval_s=0, poll_s=0.01)
-    return SharedSession("acme", store, calls, fingerprints=("x",), times=times)
+    return SharedSession("acme", store, calls, fingerprints=("x",), settings=LoginSettings(interval_s=0))
 
 
 async def test_one_look_at_a_living_session_answers_all_401s_that_came_before_it(
@@ -77,12 +77,12 @@ async def test_one_failed_login_fails_all_that_waited_for_it_and_none_that_comes
 
 async def test_a_401_is_settled_by_a_later_proof_even_if_others_doubt_again() -> None:
     row = StoredSession(generation=7, token=Secret("token"), suspicions=3, cleared=2)
-    assert _Doubt(generation=7, suspicion=2).settled_by(row)
-    assert not _Doubt(generation=7, suspicion=3).settled_by(row)
+    assert Doubt(generation=7, suspicion=2).settled_by(row)
+    assert not Doubt(generation=7, suspicion=3).settled_by(row)
 
 
 async def test_a_401_is_settled_by_another_session_only_if_nothing_speaks_against_that_one() -> None:
-    doubt = _Doubt(generation=6, suspicion=1)
+    doubt = Doubt(generation=6, suspicion=1)
     assert doubt.settled_by(StoredSession(generation=7, token=Secret("token")))
     assert not doubt.settled_by(StoredSession(generation=7, token=Secret("token"), suspicions=1))
     assert not doubt.settled_by(StoredSession(generation=7, token=None))

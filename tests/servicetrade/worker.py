@@ -6,10 +6,9 @@ import asyncio
 import sys
 
 from runtime.database import open_database
-from runtime.settings import AccountSettings, ServiceTradeSettings, StoreSettings
+from runtime.settings import AccountSettings, LoginSettings, ServiceTradeSettings, StoreSettings
 from runtime.toml_reader import Secret
-from servicetrade.client import ServiceTradeClient
-from servicetrade.session import SessionTimes
+from servicetrade.client import open_client
 from servicetrade.session_store import SessionStore
 
 
@@ -23,12 +22,11 @@ async def work(api_url: str, store_url: str, key: str, calls: int) -> None:
     accounts = {
         "acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("of-no-use-in-this-test"))
     }
-    where = ServiceTradeSettings(base_url=api_url)
+    where = ServiceTradeSettings(base_url=api_url, login=LoginSettings(interval_s=0.02))
     async with open_database(settings) as engine:
         store = SessionStore(engine, settings.key)
         await store.create_tables()
-        times = SessionTimes(login_interval_s=0.02, poll_s=0.02)
-        async with ServiceTradeClient(where, accounts, store, times=times) as client:
+        async with open_client(where, accounts, store) as client:
             account = client.account("acme")
             say("ready")
             while await asyncio.to_thread(sys.stdin.readline):

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -39,6 +40,12 @@ class Simulator:
     url: str
     http: httpx.AsyncClient
 
+    async def try_login(self, account: str = "acme", password: str | None = None) -> httpx.Response:
+        """The answer to a login, whatever it is; on a connection and with cookies of its own."""
+        body = {"username": f"{account}-api", "password": password or f"secret-{account[0]}"}
+        async with _client(self.url) as http:
+            return await http.post("/api/auth", json=body)
+
     async def login(self, account: str = "acme") -> dict[str, str]:
         """The headers of a fresh session."""
         body = {"username": f"{account}-api", "password": f"secret-{account[0]}"}
@@ -47,14 +54,57 @@ class Simulator:
         self.http.cookies.clear()
         return {"cookie": f"PHPSESSID={answer.json()['data']['authToken']}"}
 
-    async def control(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """GET, or POST with a body, on the control plane."""
-        if body is None:
-            answer = await self.http.get(f"/_control/{path}")
-        else:
-            answer = await self.http.post(f"/_control/{path}", json=body)
+    async def status(self, headers: dict[str, str], path: str = "company") -> int:
+        """The status of a GET below /api."""
+        return (await self.http.get(f"/api/{path}", headers=headers)).status_code
+
+    async def control(self, path: str, body: dict[str, Any] | None = None, *, method: str | None = None) -> Any:
+        """On the control plane: GET, or POST with a body, unless another method is named."""
+        method = method or ("GET" if body is None else "POST")
+        answer = await self.http.request(method, f"/_control/{path}", json=body)
         assert answer.is_success, answer.text
         return answer.json()
+
+    async def fault(self, account: str = "acme", **fields: Any) -> dict[str, Any]:
+        """Place one fault on the account; as it is listed, with its `id`."""
+        listed = await self.control("faults", {"account": account, "faults": [fields]})
+        placed: dict[str, Any] = listed[account][-1]
+        return placed
+
+    async def faults(self, account: str = "acme") -> list[dict[str, Any]]:
+        """The account's faults, with how many requests each `struck`."""
+        found: list[dict[str, Any]] = (await self.control("faults"))[account]
+        return found
+
+    async def struck(self, requests: int, account: str = "acme") -> None:
+        """Wait until the account's faults have struck so many requests."""
+
+        async def reached() -> bool:
+            return sum(int(one["struck"]) for one in await self.faults(account)) == requests
+
+        await until(reached)
+
+    async def clear_faults(self, account: str | None = None, id_: int | None = None) -> int:
+        """Clear all faults, or only those of the account or the one with the id; how many went."""
+        query = {key: value for key, value in (("account", account), ("id", id_)) if value is not None}
+        answer = await self.control(f"faults?{urlencode(query)}", method="DELETE")
+        cleared: int = answer["cleared"]
+        return cleared
+
+    async def counters(self, account: str = "acme") -> dict[str, Any]:
+        """What the control plane tells of the account."""
+        accounts = (await self.control("accounts"))["accounts"]
+        found: dict[str, Any] = next(one for one in accounts if one["name"] == account)
+        return found
+
+    async def reaches(self, account: str = "acme", *, within_s: float = 20.0, **expected: int) -> None:
+        """Wait until the account's counters have these values; fails the test when the deadline passes."""
+
+        async def reached() -> bool:
+            found = await self.counters(account)
+            return all(found[name] == value for name, value in expected.items())
+
+        await until(reached, within_s=within_s)
 
     async def subscribe(self, hook_url: str, account: str = "acme", **fields: Any) -> dict[str, Any]:
         """A webhook with changesets for everything, unless fields say otherwise."""
@@ -80,6 +130,11 @@ class Simulator:
         return (await self.journal(account))[1]
 
 
+def _client(url: str) -> httpx.AsyncClient:
+    # Plain http: reading the certificates would cost each test more than all the rest.
+    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=20, verify=False)  # noqa: S501
+
+
 @contextlib.asynccontextmanager
 async def running(rules: SenderRules = PATIENT, *, seed: int = 1) -> AsyncIterator[Simulator]:
     """A simulator on a free port, stopped at the end."""
@@ -89,11 +144,12 @@ async def running(rules: SenderRules = PATIENT, *, seed: int = 1) -> AsyncIterat
     server = asyncio.create_task(serve(settings, stop, on_listening=listening.set_result))
     async with asyncio.timeout(20):
         url = await listening
-    # Plain http: reading the certificates would cost each test more than all the rest.
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20, verify=False) as http:  # noqa: S501
-        yield Simulator(url, http)
-    stop.set()
-    await server
+    try:
+        async with _client(url) as http:
+            yield Simulator(url, http)
+    finally:
+        stop.set()
+        await server
 
 
 @dataclass

@@ -136,12 +136,3 @@ async def test_paths_that_are_not_published_are_404(simulator: Simulator) -> Non
     for path in (f"quoteitem/{item.json()['data']['id']}", "permit/1", "clock/1", "job/abc", "job/1/2/3"):
         assert (await simulator.http.get(f"/api/{path}", headers=headers)).status_code == 404
     assert (await simulator.http.get("/api/clock", headers=headers)).json()["data"]["events"] == []
-
-
-async def test_a_failing_account_answers_with_the_status_on_the_switch(simulator: Simulator) -> None:
-    headers, other = await simulator.login(), await simulator.login("bolt")
-    await simulator.control("switches", {"account": "acme", "switches": {"fail_status": 503}})
-    assert (await simulator.http.get("/api/job", headers=headers)).status_code == 503
-    assert (await simulator.http.get("/api/job", headers=other)).status_code == 200
-    await simulator.control("switches", {"switches": {"fail_status": None}})
-    assert (await simulator.http.get("/api/job", headers=headers)).status_code == 200

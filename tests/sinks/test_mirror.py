@@ -14,7 +14,7 @@ from runtime.settings import AccountSettings, ServiceTradeSettings, StoreSetting
 from runtime.toml_reader import Secret
 from schemas.encoding import decode
 from schemas.errors import Reject, RetryLater
-from servicetrade.client import ServiceTradeClient
+from servicetrade.client import open_client
 from servicetrade.session_store import SessionStore
 from sinks.mirror import NO_PATH, STALE, Mirror
 from sinks.mirror_core import SUPERSEDED, snapshot_of
@@ -61,7 +61,7 @@ async def opened(
         sessions, store = SessionStore(engine, settings.key), MirrorStore(engine)
         await sessions.create_tables()
         await store.create_tables()
-        async with ServiceTradeClient(ServiceTradeSettings(base_url=url), accounts, sessions) as client:
+        async with open_client(ServiceTradeSettings(base_url=url), accounts, sessions) as client:
             yield Mirror(client, store), store
 
 
