@@ -14,13 +14,13 @@ from typing import Annotated
 
 from cryptography.fernet import Fernet
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.markup import escape
 
+from runtime.console import DEFAULT_CONFIG, ERR, FAILED, MISCONFIGURED, OK, OUT, Config
 from runtime.kafka import KafkaError
 from runtime.process import run_process
 from runtime.settings import Settings, read_settings
-from schemas.errors import TradewindError
+from schemas.errors import ServiceTradeError, TradewindError
 
 app = App(
     name="tradewind",
@@ -30,11 +30,9 @@ app = App(
 sink_app = App(name="sink", help="Run a sink: a worker that acts on every change.")
 rules_app = App(name="rules", help="Filters and waiting times per account.")
 app.command(sink_app)
-session_app = App(name="session", help="The shared ServiceTrade session of each account.")
 app.command(rules_app)
-app.command(session_app)
+app.command("runtime.session_cli:session_app", name="session", help="The shared ServiceTrade session of each account.")
 
-Config = Annotated[Path, Parameter(name=["--config", "-c"], help="The configuration file.", env_var="TRADEWIND_CONFIG")]
 OpsPort = Annotated[int | None, Parameter(help="Port of /livez, /readyz and /metrics, instead of the configured one.")]
 OpsHost = Annotated[str, Parameter(help="Address of /livez, /readyz and /metrics.")]
 Instance = Annotated[
@@ -42,12 +40,7 @@ Instance = Annotated[
     Parameter(help="Name of this worker, the same after a restart (default: the host's name)."),
 ]
 
-DEFAULT_CONFIG = Path("tradewind.toml")
 LOOPBACK = "127.0.0.1"
-OK, FAILED, MISCONFIGURED = 0, 1, 2
-
-_out = Console()
-_err = Console(stderr=True)
 
 
 def main() -> None:
@@ -56,6 +49,9 @@ def main() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         sys.exit(app())
+    except ServiceTradeError as error:
+        _complain(str(error))
+        sys.exit(FAILED)
     except TradewindError as error:
         _complain(str(error))
         sys.exit(MISCONFIGURED)
@@ -67,7 +63,7 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> None:
-    _err.print(f"[bold red]tradewind:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+    ERR.print(f"[bold red]tradewind:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
 
 
 @app.command
@@ -136,11 +132,11 @@ def topics(*, config: Config = DEFAULT_CONFIG) -> int:
 
     report = asyncio.run(ensure_topics(read_settings(config).kafka))
     for name in report.created:
-        _out.print(f"created  {name}", highlight=False)
+        OUT.print(f"created  {name}", highlight=False)
     for name in report.present:
-        _out.print(f"present  {name}", highlight=False)
+        OUT.print(f"present  {name}", highlight=False)
     for sentence in report.wrong:
-        _err.print(f"[bold red]wrong[/]    {sentence}", highlight=False)
+        ERR.print(f"[bold red]wrong[/]    {sentence}", highlight=False)
     return FAILED if report.wrong else OK
 
 
@@ -150,7 +146,7 @@ def broker(*, config: Config = DEFAULT_CONFIG) -> None:
     from runtime.broker import exec_broker, prepare
 
     settings = read_settings(config).broker
-    exec_broker(prepare(settings.data_dir, port=settings.port, report=lambda line: _err.print(line, highlight=False)))
+    exec_broker(prepare(settings.data_dir, port=settings.port, report=lambda line: ERR.print(line, highlight=False)))
 
 
 @app.command
@@ -169,12 +165,12 @@ def audit(
     from schemas.encoding import encode
 
     settings = read_settings(config)
-    with progress_on(_err) as watch:
+    with progress_on(ERR) as watch:
         report = asyncio.run(compare(settings, accounts=account, keep=None if json else EXAMPLES, watch=watch))
     if json:
         sys.stdout.write(encode(report.as_json()).decode() + "\n")
     else:
-        show(report, _out)
+        show(report, OUT)
     return OK if report.agrees else FAILED
 
 
@@ -188,30 +184,20 @@ def apply(file: Path, /, *, config: Config = DEFAULT_CONFIG) -> int:
     resolved = read_rules_file(file, settings.accounts, max_ceiling_ms=settings.pipeline.max_ceiling_ms)
     for entry in asyncio.run(apply_rules(settings.kafka, resolved)):
         where = f"{entry.position.partition.topic}[{entry.position.partition.number}] offset {entry.position.offset}"
-        _out.print(f"{entry.account}: rules {entry.version} from {where}", highlight=False)
-    return OK
-
-
-@session_app.command
-def unlock(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
-    """Allow logins for ACCOUNT again at once, after ServiceTrade refused its credentials."""
-    from servicetrade.unlock import unlock_account
-
-    known = asyncio.run(unlock_account(read_settings(config), account))
-    _out.print(f"{account}: {'logins are allowed again' if known else 'there was no session yet'}", highlight=False)
+        OUT.print(f"{entry.account}: rules {entry.version} from {where}", highlight=False)
     return OK
 
 
 @app.command
 def key() -> None:
     """Print a new key for store.key; keep it in a file that only the pipeline can read."""
-    _out.print(Fernet.generate_key().decode(), highlight=False)
+    OUT.print(Fernet.generate_key().decode(), highlight=False)
 
 
 @app.command
 def secret() -> None:
     """Print a new secret for a webhook URL."""
-    _out.print(secrets.token_urlsafe(24), highlight=False)
+    OUT.print(secrets.token_urlsafe(24), highlight=False)
 
 
 @app.command
@@ -225,7 +211,7 @@ def demo(
     """Run the whole pipeline on an embedded Kafka against a simulated ServiceTrade, and account for everything."""
     from demo.main import run_demo
 
-    return run_demo(folder, keep=keep, notifications=notifications, duration_s=duration_s, out=_out)
+    return run_demo(folder, keep=keep, notifications=notifications, duration_s=duration_s, out=OUT)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from dataclasses import replace
 
 import pytest
 from starlette.responses import JSONResponse, Response
 
 from runtime.settings import ServiceTradeSettings, StoreSettings
-from schemas.errors import ApiError, ApiUnreachable, LoginUnavailable, NotFound, PermissionDenied
+from runtime.toml_reader import Secret
+from schemas.errors import ApiError, ApiUnreachable, LoginRefused, LoginUnavailable, NotFound, PermissionDenied
 from servicetrade.account import Account
-from servicetrade.client import open_client
+from servicetrade.client import open_client, short_session
 from servicetrade.governor import Governor
 from tests.servicetrade.conftest import ACCOUNT, OpenAccount, OpenStore
 from tests.servicetrade.fake import FakeServiceTrade
@@ -224,3 +227,65 @@ async def test_pauses_without_retry_after_grow_once_per_pause_and_start_anew_aft
     governor.succeeded()
     governor.pause(None)
     assert 0 < await left() <= 0.625
+
+
+async def test_an_answer_that_drips_for_ever_is_no_answer_and_keeps_the_session(
+    open_account: OpenAccount, open_store: OpenStore, sqlite_settings: StoreSettings
+) -> None:
+    await (await open_account(sqlite_settings)).get("job", 1)
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    where = ServiceTradeSettings(base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout_s=0.3)
+    store = await open_store(sqlite_settings)
+    async with server, open_client(where, {"acme": ACCOUNT}, store) as client:
+        with pytest.raises(ApiUnreachable, match="TimeoutError"):
+            await client.account("acme").get("job", 1)
+    assert (await store.read("acme")).live
+
+
+async def test_waiting_for_another_workers_login_is_not_the_requests_time(
+    open_account: OpenAccount, open_store: OpenStore, sqlite_settings: StoreSettings
+) -> None:
+    store = await open_store(sqlite_settings)
+    assert await store.try_lease("acme", "another", 0, 1) is not None
+    account = await open_account(sqlite_settings, timeout_s=0.5)
+    assert await account.get("job", 1) == {"id": 1}
+
+
+async def test_a_script_logs_in_acts_and_logs_out_and_leaves_the_shared_session_alone(
+    api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
+) -> None:
+    await (await open_account(sqlite_settings)).get("job", 1)
+    shared = set(api.sessions)
+    where = ServiceTradeSettings(base_url=api.url)
+    async with short_session(where, "acme", ACCOUNT) as account:
+        assert await account.get("job", 2) == {"id": 2}
+        assert len(api.sessions) == 2
+    assert api.sessions == shared
+    with pytest.raises(RuntimeError, match="on purpose"):
+        async with short_session(where, "acme", ACCOUNT):
+            raise RuntimeError("on purpose")
+    assert api.sessions == shared
+
+
+async def test_in_a_script_a_401_surfaces_and_a_session_that_is_gone_needs_no_log_out(api: FakeServiceTrade) -> None:
+    async with short_session(ServiceTradeSettings(base_url=api.url), "acme", ACCOUNT) as account:
+        api.kill_sessions()
+        with pytest.raises(ApiError, match="401"):
+            await account.get("job", 1)
+    assert api.asked["POST /api/auth"] == 1
+
+
+async def test_a_scripts_login_that_is_refused_is_said(api: FakeServiceTrade) -> None:
+    wrong = replace(ACCOUNT, password=Secret("wrong"))
+    with pytest.raises(LoginRefused, match="Invalid credentials"):
+        async with short_session(ServiceTradeSettings(base_url=api.url), "acme", wrong):
+            pass

@@ -42,14 +42,12 @@ class Simulator:
 
     async def try_login(self, account: str = "acme", password: str | None = None) -> httpx.Response:
         """The answer to a login, whatever it is; on a connection and with cookies of its own."""
-        body = {"username": f"{account}-api", "password": password or f"secret-{account[0]}"}
-        async with _client(self.url) as http:
-            return await http.post("/api/auth", json=body)
+        async with client(self.url) as http:
+            return await http.post("/api/auth", json=_credentials(account, password))
 
     async def login(self, account: str = "acme") -> dict[str, str]:
         """The headers of a fresh session."""
-        body = {"username": f"{account}-api", "password": f"secret-{account[0]}"}
-        answer = await self.http.post("/api/auth", json=body)
+        answer = await self.http.post("/api/auth", json=_credentials(account))
         assert answer.status_code == 200
         self.http.cookies.clear()
         return {"cookie": f"PHPSESSID={answer.json()['data']['authToken']}"}
@@ -106,6 +104,11 @@ class Simulator:
 
         await until(reached, within_s=within_s)
 
+    async def names(self, type_: str, account: str = "acme") -> list[str]:
+        """The names of the account's entities of a type."""
+        found = (await self.control(f"entities?account={account}"))["entities"]
+        return [entity["name"] for key, entity in found.items() if key.startswith(f"{type_}/")]
+
     async def subscribe(self, hook_url: str, account: str = "acme", **fields: Any) -> dict[str, Any]:
         """A webhook with changesets for everything, unless fields say otherwise."""
         body = {"hookUrl": hook_url, "includeChangesets": True, "entityEvents": None, **fields}
@@ -130,7 +133,12 @@ class Simulator:
         return (await self.journal(account))[1]
 
 
-def _client(url: str) -> httpx.AsyncClient:
+def _credentials(account: str, password: str | None = None) -> dict[str, str]:
+    return {"username": f"{account}-api", "password": password or f"secret-{account[0]}"}
+
+
+def client(url: str) -> httpx.AsyncClient:
+    """A client of the simulator."""
     # Plain http: reading the certificates would cost each test more than all the rest.
     return httpx.AsyncClient(base_url=url, trust_env=False, timeout=20, verify=False)  # noqa: S501
 
@@ -145,7 +153,7 @@ async def running(rules: SenderRules = PATIENT, *, seed: int = 1) -> AsyncIterat
     async with asyncio.timeout(20):
         url = await listening
     try:
-        async with _client(url) as http:
+        async with client(url) as http:
             yield Simulator(url, http)
     finally:
         stop.set()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
 
+from servicetrade.simulator import control, faults
 from tests.simulator.support import Simulator
 
 pytestmark = pytest.mark.anyio
@@ -133,3 +136,9 @@ async def test_the_peak_never_passes_the_hard_limit(simulator: Simulator) -> Non
         await simulator.login()
     counters = await simulator.counters()
     assert (counters["live_sessions"], counters["peak_sessions"], counters["pruned_sessions"]) == (100, 200, 101)
+
+
+def test_the_examples_in_the_control_planes_description_are_faults() -> None:
+    examples = re.findall(r"^ {4}(\{.*?\})(?: {2,}|$)", control.__doc__ or "", re.MULTILINE)
+    assert len(examples) == 9
+    assert {faults.read(json.loads(one)).on for one in examples} == {"login", "auth", "resource"}

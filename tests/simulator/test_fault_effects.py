@@ -15,12 +15,6 @@ from tests.simulator.support import Simulator, running
 pytestmark = pytest.mark.anyio
 
 
-async def contacts(simulator: Simulator, account: str = "acme") -> list[str]:
-    """The names of the account's contacts."""
-    found = (await simulator.control(f"entities?account={account}"))["entities"]
-    return [entity["name"] for key, entity in found.items() if key.startswith("contact/")]
-
-
 async def raw_request(url: str, head: str) -> bytes:
     """What comes back on a plain socket; an error of the connection is raised as it is."""
     reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
@@ -39,7 +33,7 @@ async def test_a_status_comes_instead_of_the_work_as_often_as_asked(simulator: S
     answers = [await simulator.http.post("/api/contact", json={"name": "new"}, headers=headers) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [503, 503, 200]
     assert answers[0].json() == {"messages": {"error": ["Failing on purpose with 503"]}, "data": None}
-    assert (await contacts(simulator)).count("new") == 1
+    assert (await simulator.names("contact")).count("new") == 1
 
 
 async def test_a_throttled_login_says_when_to_come_back_whatever_the_password(simulator: Simulator) -> None:
@@ -141,7 +135,7 @@ async def test_a_processed_create_has_written_its_entity_though_the_answer_is_lo
     with contextlib.suppress(httpx.ReadError):
         lost = await simulator.http.post("/api/contact", json={"name": "lost"}, headers=headers)
         assert "lost" not in lost.text
-    assert (await contacts(simulator)).count("lost") == 1
+    assert (await simulator.names("contact")).count("lost") == 1
 
 
 async def test_a_refusal_by_the_work_is_replaced_too(simulator: Simulator) -> None:

@@ -5,18 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import httpx
 import pytest
 
-from tests.simulator.support import Simulator, running, until
+from tests.simulator.support import Simulator, client, running, until
 
 pytestmark = pytest.mark.anyio
-
-
-async def contacts(simulator: Simulator, account: str = "acme") -> list[str]:
-    """The names of the account's contacts."""
-    found = (await simulator.control(f"entities?account={account}"))["entities"]
-    return [entity["name"] for key, entity in found.items() if key.startswith("contact/")]
 
 
 async def test_a_held_login_waits_until_the_fault_is_cleared_and_then_works(simulator: Simulator) -> None:
@@ -41,7 +34,7 @@ async def test_a_held_request_gets_the_faults_other_effect_when_it_is_released(s
     assert not held.done()
     await simulator.clear_faults()
     assert (await held).status_code == 503
-    assert "held" not in await contacts(simulator)
+    assert "held" not in await simulator.names("contact")
 
 
 async def test_a_held_login_that_was_processed_has_a_session_before_its_answer(simulator: Simulator) -> None:
@@ -65,9 +58,24 @@ async def test_a_request_whose_client_gave_up_while_it_was_held_is_worked_on_all
     await simulator.clear_faults()
 
     async def written() -> bool:
-        return "late" in await contacts(simulator)
+        return "late" in await simulator.names("contact")
 
     await until(written)
+
+
+async def test_a_reset_of_a_connection_that_its_client_has_closed_harms_nobody(
+    simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = await simulator.login()
+    await simulator.fault(on="login", hold=True, reset=True)
+    held = asyncio.create_task(simulator.try_login())
+    await simulator.reaches(logins_held=1)
+    held.cancel()
+    await asyncio.wait([held])
+    await simulator.clear_faults()
+    await simulator.reaches(logins_held=0)
+    assert await simulator.status(headers) == 200
+    assert caplog.records == []
 
 
 async def test_a_delayed_answer_comes_after_those_that_were_asked_for_later(simulator: Simulator) -> None:
@@ -87,9 +95,7 @@ async def test_the_server_stops_at_once_though_requests_are_held_and_delayed() -
     async with contextlib.AsyncExitStack() as stack:
         async with running() as simulator:
             headers = await simulator.login()
-            http = await stack.enter_async_context(
-                httpx.AsyncClient(base_url=simulator.url, trust_env=False, timeout=20, verify=False)  # noqa: S501
-            )
+            http = await stack.enter_async_context(client(simulator.url))
             await simulator.fault(on="resource", hold=True, times=1)
             await simulator.fault(on="resource", delay_s=3600, times=1)
             waiting = [asyncio.create_task(http.get("/api/company", headers=headers)) for _ in range(2)]

@@ -1,0 +1,142 @@
+"""`tradewind session`: look at the accounts' shared sessions, check, drop and unlock them. No token is ever printed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from cyclopts import App
+from rich.markup import escape
+from rich.table import Table
+
+from runtime.console import DEFAULT_CONFIG, FAILED, OK, OUT, Config
+from runtime.settings import read_settings
+from schemas.errors import LoginUnavailable
+from servicetrade.session_desk import SessionDesk, SessionState, masked, open_desk
+
+session_app = App(name="session", help="The shared ServiceTrade session of each account.")
+
+T = TypeVar("T")
+
+_STYLES = {"live": "green", "suspect": "yellow", "paused": "yellow", "refused": "bold red", "unreadable": "red"}
+
+
+@session_app.command(name="list")
+def list_sessions(*, config: Config = DEFAULT_CONFIG) -> int:
+    """Show every account's session in a line; exit code 1 if one's credentials are refused."""
+    states = _at_desk(config, lambda desk: desk.states())
+    table = Table("account", "session", "generation", "made", "logins", box=None, pad_edge=False)
+    for state in states:
+        style = _STYLES.get(state.word, "dim")
+        made = _ago(state.row.made_ms) if state.row.made_ms else "-"
+        cells = (escape(state.account), f"[{style}]{state.word}[/]", str(state.row.generation), made, _logins(state))
+        table.add_row(*cells)
+    OUT.print(table, highlight=False)
+    return FAILED if any(state.refused for state in states) else OK
+
+
+@session_app.command
+def show(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
+    """Show all that is stored about the session of ACCOUNT, its token masked."""
+    state = _at_desk(config, lambda desk: desk.state(account))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _facts(state):
+        table.add_row(f"[dim]{name}[/]", escape(value))
+    OUT.print(table, highlight=False)
+    return OK
+
+
+@session_app.command
+def check(*accounts: str, config: Config = DEFAULT_CONFIG) -> int:
+    """Ask ServiceTrade whether the sessions of ACCOUNTS (default: all) live; exit code 1 if one does not.
+
+    Never logs in.
+    """
+
+    async def ask(desk: SessionDesk) -> bool:
+        all_live = True
+        for account in accounts or [state.account for state in await desk.states()]:
+            try:
+                lives = await desk.lives(account)
+                said = {
+                    True: "lives",
+                    False: "is dead; the next request replaces it",
+                    None: "none; the next request logs in",
+                }
+                verdict = said[lives]
+            except LoginUnavailable as error:
+                lives, verdict = False, f"cannot be told: {error}"
+            OUT.print(f"{account}: {verdict}", highlight=False, markup=False)
+            all_live = all_live and lives is True
+        return all_live
+
+    return OK if _at_desk(config, ask) else FAILED
+
+
+@session_app.command
+def drop(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
+    """End the session of ACCOUNT on ServiceTrade and forget it; the next request makes a new one, for all workers."""
+    ended = _at_desk(config, lambda desk: desk.drop(account))
+    said = {True: "the session was ended", False: "forgotten, but not ended: store.key does not hold its key"}
+    OUT.print(f"{account}: {said[ended] if ended is not None else 'there was no session'}", highlight=False)
+    return OK
+
+
+@session_app.command
+def unlock(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
+    """Allow logins for ACCOUNT again at once, after ServiceTrade refused its credentials or logins were paused."""
+    known = _at_desk(config, lambda desk: desk.unlock(account))
+    OUT.print(f"{account}: {'logins are allowed again' if known else 'there was no session yet'}", highlight=False)
+    return OK
+
+
+def _at_desk(config: Config, work: Callable[[SessionDesk], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with open_desk(read_settings(config)) as desk:
+            return await work(desk)
+
+    return asyncio.run(run())
+
+
+def _logins(state: SessionState) -> str:
+    if state.refused:
+        return f"refused until the credentials change, or `tradewind session unlock {state.account}`"
+    if state.row.lease_left_s > 0:
+        return "one is under way"
+    if state.row.login_wait_s > 0:
+        failed = f", {state.row.login_failures} failed" if state.row.login_failures else ""
+        return f"not for {state.row.login_wait_s:.0f} s{failed}"
+    return "allowed"
+
+
+def _facts(state: SessionState) -> Iterator[tuple[str, str]]:
+    row = state.row
+    yield "account", state.account
+    yield "session", state.word
+    yield "generation", str(row.generation)
+    if row.token is not None:
+        yield "token", masked(row.token)
+    elif row.undecryptable:
+        yield "token", "encrypted with a key that store.key does not hold"
+    if row.made_ms:
+        yield "made", f"{datetime.fromtimestamp(row.made_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC, {_ago(row.made_ms)}"
+        yield (
+            "made with",
+            "other credentials than the configured ones" if state.foreign else "the configured credentials",
+        )
+    yield "401s since", f"{row.suspicions}, of which GET /auth has proved {row.cleared} wrong"
+    yield "logins", _logins(state)
+    if row.refused_reason is not None:
+        yield "refused", row.refused_reason
+    if row.lease_left_s > 0:
+        yield "lease", f"{row.lease_owner} for {row.lease_left_s:.0f} s"
+
+
+def _ago(moment_ms: int) -> str:
+    seconds = max(0, round(datetime.now(UTC).timestamp() - moment_ms / 1000))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"
