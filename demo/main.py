@@ -24,8 +24,7 @@ from runtime.database import Database, open_database
 from runtime.kafka import KafkaError, LogReader
 from runtime.kafka.topics import ensure_topics
 from schemas.topics import CHANGES, DELIVERIES, WEBHOOKS
-from servicetrade.client import open_client
-from servicetrade.session_store import SessionStore
+from servicetrade.client import open_servicetrade
 
 SETTLE_S = 90.0
 """How long the pipeline may take after the day to account for everything: windows close, retries end."""
@@ -101,7 +100,7 @@ class _Demo:
             screen.say(f"up after {time.monotonic() - began:.1f} s; pids: {pids}")
             store = await stack.enter_async_context(open_database(site.settings.store))
             reader = await stack.enter_async_context(LogReader.open(kafka, client_id="demo"))
-            await _subscribe(site, store)
+            await _subscribe(site)
             screen.say(f"logs in {site.folder / 'logs'}; kill any of these and watch")
             await control.start_day(notifications=notifications, duration_s=duration_s)
             await _pass_the_day(screen, site, control, reader)
@@ -114,11 +113,9 @@ class _Demo:
         return 0 if ledger.balanced else 1
 
 
-async def _subscribe(site: Site, store: Database) -> None:
+async def _subscribe(site: Site) -> None:
     """Register each account's webhook, over the session that the mirror will use as well."""
-    sessions = SessionStore(store, site.settings.store.key)
-    await sessions.create_tables()
-    async with open_client(site.settings.servicetrade, site.settings.accounts, sessions) as client:
+    async with open_servicetrade(site.settings) as client:
         for account in site.accounts:
             hook = {
                 "hookUrl": site.hook_url(account),

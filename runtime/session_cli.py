@@ -14,7 +14,8 @@ from rich.table import Table
 from runtime.console import DEFAULT_CONFIG, FAILED, OK, OUT, Config
 from runtime.settings import read_settings
 from schemas.errors import LoginUnavailable
-from servicetrade.session_desk import SessionDesk, SessionState, masked, open_desk
+from servicetrade.client import open_servicetrade
+from servicetrade.session_desk import SessionDesk, SessionState, masked
 
 session_app = App(name="session", help="The shared ServiceTrade session of each account.")
 
@@ -94,8 +95,9 @@ def unlock(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
 
 def _at_desk(config: Config, work: Callable[[SessionDesk], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with open_desk(read_settings(config)) as desk:
-            return await work(desk)
+        settings = read_settings(config)
+        async with open_servicetrade(settings) as client:
+            return await work(SessionDesk(settings, client))
 
     return asyncio.run(run())
 

@@ -1,4 +1,4 @@
-"""Opens ServiceTrade for programs: one handle per account over its shared session, or a short session of one's own."""
+"""Opens ServiceTrade: one handle per account over its shared session, or a short session of one's own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
-from runtime.settings import AccountSettings, ServiceTradeSettings
+from runtime.database import open_database
+from runtime.settings import AccountSettings, ServiceTradeSettings, Settings
 from servicetrade.account import Account
 from servicetrade.auth import CookieAuth, CookieCalls
 from servicetrade.catalogue import Catalogue
@@ -28,10 +29,10 @@ class ServiceTradeClient:
         store: SessionStore,
     ) -> None:
         self.catalogue = Catalogue(settings.types)
+        self.sessions = store
         self._http = http
         self._settings = settings
         self._accounts = accounts
-        self._store = store
         self._handles: dict[str, Account] = {}
 
     def account(self, name: str) -> Account:
@@ -55,13 +56,28 @@ class ServiceTradeClient:
     def _handle(self, name: str, account: AccountSettings) -> Account:
         session = SharedSession(
             name,
-            self._store,
+            self.sessions,
             self.auth_calls(name),
-            fingerprints=self._store.fingerprints(account.username, account.password),
+            fingerprints=self.sessions.fingerprints(account.username, account.password),
             settings=self._settings.login,
         )
         governor = Governor(self._settings.concurrency)
         return Account(name, self._http, CookieAuth(name, session, self._settings.timeout_s), governor, self.catalogue)
+
+
+@asynccontextmanager
+async def open_servicetrade(settings: Settings) -> AsyncIterator[ServiceTradeClient]:
+    """A client with a store of its own, for as long as the block lasts.
+
+    Raises:
+        SettingsError: the store's URL or key is wrong.
+        StoreError: the store cannot be opened.
+    """
+    async with open_database(settings.store) as database:
+        store = SessionStore(database, settings.store.key)
+        await store.create_tables()
+        async with open_client(settings.servicetrade, settings.accounts, store) as client:
+            yield client
 
 
 @asynccontextmanager

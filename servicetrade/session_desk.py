@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from runtime.database import open_database
 from runtime.settings import Settings
 from runtime.toml_reader import Secret
 from schemas.errors import LoginUnavailable, SettingsError
-from servicetrade.client import ServiceTradeClient, open_client
+from servicetrade.client import ServiceTradeClient
 from servicetrade.session import new_owner
-from servicetrade.session_store import SessionStore, StoredSession
+from servicetrade.session_store import StoredSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +45,14 @@ def masked(token: Secret) -> str:
 
 
 class SessionDesk:
-    """All configured accounts' sessions; made by `open_desk`. Nothing here logs in.
+    """All configured accounts' sessions. Nothing here logs in.
 
     All methods that take an account raise SettingsError if it is not configured.
     """
 
-    def __init__(self, settings: Settings, store: SessionStore, client: ServiceTradeClient) -> None:
+    def __init__(self, settings: Settings, client: ServiceTradeClient) -> None:
         self._settings = settings
-        self._store = store
+        self._store = client.sessions
         self._client = client
 
     async def states(self) -> list[SessionState]:
@@ -118,17 +115,3 @@ class SessionDesk:
     def _require(self, account: str) -> None:
         if account not in self._settings.accounts:
             raise SettingsError(f"{account}: no such account; configured: {', '.join(self._settings.accounts)}")
-
-
-@asynccontextmanager
-async def open_desk(settings: Settings) -> AsyncIterator[SessionDesk]:
-    """A desk, its store and its connections, for as long as the block lasts.
-
-    Raises:
-        SettingsError, StoreError: the store cannot be opened.
-    """
-    async with open_database(settings.store) as database:
-        store = SessionStore(database, settings.store.key)
-        await store.create_tables()
-        async with open_client(settings.servicetrade, settings.accounts, store) as client:
-            yield SessionDesk(settings, store, client)

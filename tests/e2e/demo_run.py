@@ -17,8 +17,9 @@ from pathlib import Path
 class DemoRun:
     """A running demo; `lines` grows as it prints."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self.process = process
+        self.folder = folder
         self.lines: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
@@ -83,7 +84,7 @@ def demo_run(folder: Path, *options: str) -> Iterator[DemoRun]:
         env=environ,
     )
     try:
-        yield DemoRun(process)
+        yield DemoRun(process, folder)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

@@ -8,6 +8,8 @@ import sqlite3
 import time
 from pathlib import Path
 
+from cryptography.fernet import Fernet
+
 from runtime.broker import answers
 from tests.e2e.demo_run import DemoRun, alive, demo_run
 
@@ -28,6 +30,7 @@ def test_nothing_is_lost_when_each_process_is_killed_in_turn(tmp_path: Path) -> 
         os.kill(demo.pids()["broker"], signal.SIGKILL)
         code = demo.finish(deadline_s=240)
     expect_all_accounted_for(demo, code)
+    expect_no_secret_outside_its_file(demo)
     if demo.outage("ingest") <= PATIENCE_S:
         assert demo.figure("refused for good") == 0, demo.screen
 
@@ -52,6 +55,24 @@ def expect_all_accounted_for(demo: DemoRun, code: int) -> None:
     assert code == 0, demo.screen
 
 
+def expect_no_secret_outside_its_file(demo: DemoRun) -> None:
+    """In all that the run wrote: logs, topics, store, configuration, screen."""
+    files = [path for path in demo.folder.rglob("*") if path.is_file()]
+    secrets = {path.name: path.read_bytes().strip() for path in files if path.parent.name == "secrets"}
+    key = Fernet(secrets["store-key"])
+    with sqlite3.connect(demo.folder / "store.db") as store:
+        secrets |= {
+            f"token of {name}": key.decrypt(token)
+            for name, token in store.execute("SELECT account, token FROM sessions")
+        }
+    assert len(secrets) == 1 + 3 * 3, sorted(secrets)
+    written = {path.name: path.read_bytes() for path in files if path.parent.name != "secrets"}
+    assert any(b"process.started" in text for text in written.values()), "the logs are among what is looked at"
+    found = {(name, where) for name, secret in secrets.items() for where, text in written.items() if secret in text}
+    assert not found
+    assert not [name for name, secret in secrets.items() if secret.decode() in demo.screen]
+
+
 def test_a_second_demo_in_the_same_folder_is_refused_and_does_no_harm(tmp_path: Path) -> None:
     with demo_run(tmp_path / "demo", "--notifications", "60", "--duration-s", "3") as demo:
         demo.wait_for("starting", deadline_s=120)
@@ -59,6 +80,7 @@ def test_a_second_demo_in_the_same_folder_is_refused_and_does_no_harm(tmp_path: 
             assert second.finish(deadline_s=60) == 2
         assert "a demo is running in" in second.screen
         assert demo.finish(deadline_s=240) == 0, demo.screen
+    expect_no_secret_outside_its_file(demo)
 
 
 def test_ctrl_c_stops_everything_and_leaves_no_process_behind(tmp_path: Path) -> None:
