@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from servicetrade.simulator.fault_list import FaultList
 from servicetrade.simulator.furnish import furnish
 from servicetrade.simulator.journal import Journal
 from servicetrade.simulator.sender import Sender
 from servicetrade.simulator.sessions import SessionTable
 from servicetrade.simulator.switches import Switches
+from servicetrade.simulator.waits import Waits
 from servicetrade.simulator.webhooks import Subscription
 from servicetrade.simulator.world import ID_STEP, World
 
@@ -39,13 +41,21 @@ class AccountSettings:
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """What the account's clients did: logins, refused ones, 401s, requests by method and kind of path."""
+    """What the account's clients did: logins, refused ones, 401s, requests by method and kind of path.
 
+    Args:
+        login_attempts: every login for the account's user that arrived, whatever came of it.
+        logins: those that made a session, even if their answers were lost.
+        held: requests that a fault is holding right now, by what the fault is on.
+    """
+
+    login_attempts: int = 0
     logins: int = 0
     logins_refused: int = 0
     unauthorized: int = 0
     pruned: int = 0
     requests: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,6 +71,8 @@ class Account:
     subscriptions: dict[int, Subscription] = field(default_factory=dict)
     journal: Journal = field(default_factory=Journal)
     switches: Switches = field(default_factory=Switches)
+    faults: FaultList = field(default_factory=FaultList)
+    waits: Waits = field(default_factory=Waits)
     counts: Counts = field(default_factory=Counts)
     # Apart from the entities' ids, so that a subscription more does not renumber a day's entities.
     hook_ids: Iterator[int] = field(default_factory=lambda: itertools.count(FIRST_HOOK_ID, ID_STEP))
@@ -71,14 +83,19 @@ class Account:
         return self.settings.name
 
     def as_json(self) -> dict[str, Any]:
-        """Identity and counters, without the password."""
+        """Identity and counters, without the password and the tokens."""
         return {
             "name": self.name,
             "username": self.settings.username,
             "user_id": self.user_id,
+            "login_attempts": self.counts.login_attempts,
             "logins": self.counts.logins,
             "logins_refused": self.counts.logins_refused,
+            "logins_held": self.counts.held["login"],
+            "requests_held": self.counts.held["resource"],
             "live_sessions": len(self.sessions),
+            "peak_sessions": self.sessions.peak,
+            "sessions_used": self.sessions.used,
             "pruned_sessions": self.counts.pruned,
             "unauthorized": self.counts.unauthorized,
             "requests": dict(sorted(self.counts.requests.items())),

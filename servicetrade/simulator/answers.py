@@ -1,4 +1,4 @@
-"""The answers that all resources share: documented errors, failures on a switch, reading a request."""
+"""What all handlers share: documented errors, the control plane's refusals, reading a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from servicetrade.simulator.accounts import Account
+from servicetrade.simulator.accounts import Account, Accounts
 
 COOKIE = "PHPSESSID"
 
@@ -34,12 +34,9 @@ def unauthorized() -> Response:
     return Response(status_code=401)
 
 
-def failure_by_switch(account: Account) -> Response | None:
-    """The seam for faults of the API: what the switches make of this request instead of an answer."""
-    switches = account.switches
-    if switches.fail_status is None or account.rng.random() >= switches.fail_ratio:
-        return None
-    return error(switches.fail_status, f"Failing on purpose with {switches.fail_status}")
+def refuse(status: int, text: str) -> Response:
+    """An error of the control plane."""
+    return JSONResponse({"error": text}, status)
 
 
 async def on_http_exception(_request: Request, problem: Exception) -> Response:
@@ -68,6 +65,16 @@ def query_int(request: Request, name: str, default: int | None = None) -> int | 
     if not text.isascii() or not text.isdigit():
         raise HTTPException(400, f"{name} must be a number")
     return int(text)
+
+
+def choose(accounts: Accounts, name: object) -> list[Account]:
+    """The named account, or all for None; gives up with 404 for an unknown name."""
+    if name is None:
+        return list(accounts)
+    account = accounts.named(name) if isinstance(name, str) else None
+    if account is None:
+        raise HTTPException(404)
+    return [account]
 
 
 def token_of(request: Request) -> str:

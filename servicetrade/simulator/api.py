@@ -1,4 +1,4 @@
-"""The routes under /api, each behind the same gate: count, fail on a switch, demand a live session."""
+"""The routes under /api, each behind the same gate: count, meet the faults, demand a live session."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from starlette.routing import Route
 
 from servicetrade.simulator import entity_api, webhook_api
 from servicetrade.simulator.accounts import Account, Accounts
-from servicetrade.simulator.answers import failure_by_switch, not_found, token_of, unauthorized
+from servicetrade.simulator.answers import not_found, token_of, unauthorized
 from servicetrade.simulator.auth_api import AuthApi
+from servicetrade.simulator.striking import answered
 
 Endpoint = Callable[[Request, Account], Awaitable[Response]]
 Handler = Callable[[Request], Awaitable[Response]]
@@ -46,13 +47,15 @@ def _gated(accounts: Accounts, label: str, endpoint: Endpoint) -> Handler:
             return unauthorized()
         path = label.replace("{resource}", str(request.path_params.get("resource", "")))
         account.counts.requests[f"{request.method} {path}"] += 1
-        failure = failure_by_switch(account)
-        if failure is not None:
-            return failure
-        if not account.sessions.is_live(token):
-            account.counts.unauthorized += 1
-            return unauthorized()
-        return await endpoint(request, account)
+        account.sessions.note_use(token)
+
+        async def work() -> Response:
+            if not account.sessions.is_live(token):
+                account.counts.unauthorized += 1
+                return unauthorized()
+            return await endpoint(request, account)
+
+        return await answered(request, account, "resource", token, work)
 
     return handle
 

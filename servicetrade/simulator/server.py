@@ -19,7 +19,9 @@ from servicetrade.simulator import api, sender
 from servicetrade.simulator.accounts import Accounts, AccountSettings
 from servicetrade.simulator.answers import on_http_exception
 from servicetrade.simulator.control import Control
+from servicetrade.simulator.control_faults import FaultControl
 from servicetrade.simulator.day_runner import DayRunner
+from servicetrade.simulator.reset import Resettable
 from servicetrade.simulator.sender import Sender, SenderRules
 from servicetrade.simulator.tasks import Tasks
 
@@ -80,12 +82,14 @@ async def serve(
                 accounts.add(account, new_sender(), time.time())
             control = Control(accounts, DayRunner(accounts, tasks), new_sender)
             app = Starlette(
-                routes=[*control.routes(), *api.routes(accounts)],
+                routes=[*control.routes(), *FaultControl(accounts).routes(), *api.routes(accounts)],
                 exception_handlers={HTTPException: on_http_exception},
             )
-            server = _Server(app, lambda: on_listening(url))
+            server = _Server(Resettable(app), lambda: on_listening(url))
             serving = group.create_task(server.serve(sockets=[listener]))
             await stop.wait()
+            for one in accounts:
+                one.waits.close()
             server.should_exit = True
             await serving
             tasks.cancel_all()
@@ -94,7 +98,7 @@ async def serve(
 class _Server(uvicorn.Server):
     """uvicorn that leaves the signals to its caller and says when it listens."""
 
-    def __init__(self, app: Starlette, on_listening: Callable[[], None]) -> None:
+    def __init__(self, app: Resettable, on_listening: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,

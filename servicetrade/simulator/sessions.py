@@ -9,11 +9,16 @@ HARD_LIMIT = 200
 
 
 class SessionTable:
-    """Live sessions in order of creation, and the tokens of those that ended."""
+    """Live sessions in order of creation, and the tokens of those that ended.
+
+    `peak` is the most that were live at a time.
+    """
 
     def __init__(self) -> None:
         self._live: dict[str, float] = {}
         self._ended: set[str] = set()
+        self._used: set[str] = set()
+        self.peak = 0
 
     def __len__(self) -> int:
         return len(self._live)
@@ -29,12 +34,25 @@ class SessionTable:
     def open(self, token: str, now: float) -> list[str]:
         """Add a session made at `now` (Unix seconds); returns the tokens that were pruned for it."""
         self._live[token] = now
-        if len(self._live) <= HARD_LIMIT:
-            return []
-        pruned = list(self._live)[: len(self._live) - SOFT_LIMIT]
+        pruned = self.prune(SOFT_LIMIT) if len(self._live) > HARD_LIMIT else []
+        self.peak = max(self.peak, len(self._live))
+        return pruned
+
+    def prune(self, keep: int) -> list[str]:
+        """End the oldest sessions until `keep` are left; returns their tokens."""
+        pruned = list(self._live)[: max(0, len(self._live) - keep)]
         for old in pruned:
             self.end(old)
         return pruned
+
+    def note_use(self, token: str) -> None:
+        """Remember that a request came with this token, live or ended."""
+        self._used.add(token)
+
+    @property
+    def used(self) -> int:
+        """How many different tokens requests came with."""
+        return len(self._used)
 
     def end(self, token: str) -> bool:
         """End one session; False if it was not live."""

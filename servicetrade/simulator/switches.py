@@ -1,7 +1,6 @@
-"""Pure: what can be set differently at run time, per account: shapes, sender's habits, failing answers.
+"""Pure: what can be set differently at run time, per account: shapes and the sender's habits.
 
-The seam for further faults: a new one is a field here, a rule in `check`, and its effect either in
-`answers.py` (the API's side) or in `publisher.py` (the sender's side).
+What goes wrong with the API's answers is not here but in `faults.py`.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "timestamps": get_args(Timestamps),
     "entity_ids": get_args(EntityIds),
 }
-_RATIOS = ("repeat_ratio", "reorder_ratio", "fail_ratio")
-_HTTP_FAILURES = range(400, 600)
+_RATIOS = ("repeat_ratio", "reorder_ratio")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +34,6 @@ class Switches:
         entity_ids: `entity.id` as a number or as a string of digits.
         repeat_ratio: share of messages sent once more, with the same messageId and array.
         reorder_ratio: share of messages held back so that later ones overtake.
-        fail_status: status of failing resource calls, with the share `fail_ratio`; None for no failures.
-        fail_ratio: see fail_status.
     """
 
     shape: Shape = "flat"
@@ -46,8 +42,6 @@ class Switches:
     entity_ids: EntityIds = "int"
     repeat_ratio: float = 0.0
     reorder_ratio: float = 0.0
-    fail_status: int | None = None
-    fail_ratio: float = 1.0
 
     def changed(self, wanted: Mapping[str, Any]) -> Switches:
         """These switches with some set anew; ValueError names the first one that makes no sense."""
@@ -68,8 +62,5 @@ def check(name: str, value: object) -> None:
     elif name in _RATIOS:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}")
-    elif name == "fail_status":
-        if value is not None and value not in _HTTP_FAILURES:
-            raise ValueError(f"{name}: expected a status from 400 to 599 or null, got {value!r}")
     else:
         raise ValueError(f"{name}: no such switch")
