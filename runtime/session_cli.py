@@ -104,7 +104,7 @@ def _at_desk(config: Config, work: Callable[[SessionDesk], Awaitable[T]]) -> T:
 
 def _logins(state: SessionState) -> str:
     if state.refused:
-        return f"refused until the credentials change, or `tradewind session unlock {state.account}`"
+        return "not with these credentials"
     if state.row.lease_left_s > 0:
         return "one is under way"
     if state.row.login_wait_s > 0:
@@ -132,6 +132,11 @@ def _facts(state: SessionState) -> Iterator[tuple[str, str]]:
     yield "logins", _logins(state)
     if row.refused_reason is not None:
         yield "refused", row.refused_reason
+    if state.refused:
+        yield (
+            "what to do",
+            f"put right credentials into the configuration, or `tradewind session unlock {state.account}`",
+        )
     if row.lease_left_s > 0:
         yield "lease", f"{row.lease_owner} for {row.lease_left_s:.0f} s"
 

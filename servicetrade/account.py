@@ -128,8 +128,7 @@ class Account:
         request.extensions[KIND] = kind
         async with self._governor.turn():
             try:
-                async with asyncio.timeout(None) as request.extensions[TIMER]:
-                    response = await self._http.send(request, auth=self._auth, follow_redirects=False)
+                response = await self._exchange(request)
             except (httpx.RequestError, TimeoutError) as error:
                 count(self._name, kind, None)
                 self._governor.pause(None)
@@ -140,6 +139,20 @@ class Account:
         failure = _FAILURES.get(response.status_code, ApiError)
         retry_after = retry_after_of(response)
         raise failure(response.status_code, messages_of(response.content), retry_after_s=retry_after)
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._exchange_once(request)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            # Often a connection that the server closed for being idle just when it was used again. Only a GET is
+            # harmless to send twice.
+            if request.method != "GET":
+                raise
+            return await self._exchange_once(request)
+
+    async def _exchange_once(self, request: httpx.Request) -> httpx.Response:
+        async with asyncio.timeout(None) as request.extensions[TIMER]:
+            return await self._http.send(request, auth=self._auth, follow_redirects=False)
 
     def _govern(self, response: httpx.Response) -> None:
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS or response.is_server_error:

@@ -1,57 +1,155 @@
-"""Worker processes that share a store share its session."""
+"""Worker processes that share a store share its session, whatever is done to the session or to them."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from asyncio.subprocess import PIPE, Process
+import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
-from runtime.settings import StoreSettings
-from tests.servicetrade.fake import FakeServiceTrade
+from runtime.settings import LoginSettings, StoreSettings
+from tests.servicetrade.conftest import OpenStore
+from tests.servicetrade.site import Site, Worker, worker
+from tests.simulator.support import Simulator, running, until
 
 pytestmark = pytest.mark.anyio
 
-CALLS = 25
+PROCESSES, CALLS = 4, 25
 
 
-@asynccontextmanager
-async def worker(api: FakeServiceTrade, settings: StoreSettings) -> AsyncIterator[Process]:
-    arguments = ["-W", "error", "-m", "tests.servicetrade.worker", api.url, settings.url, settings.key.reveal()]
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, str(CALLS), stdin=PIPE, stdout=PIPE)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with running() as found:
+        yield found
 
 
-async def line(process: Process) -> bytes:
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        return (await process.stdout.readline()).strip()
+async def start(stack: AsyncExitStack, site: Site, processes: int = PROCESSES) -> list[Worker]:
+    return await asyncio.gather(*(stack.enter_async_context(worker(site)) for _ in range(processes)))
 
 
-async def go(processes: list[Process]) -> list[bytes]:
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write(b"go\n")
-    return await asyncio.gather(*map(line, processes))
+async def order(workers: list[Worker], calls: int, entity: str) -> list[dict[str, int]]:
+    return await asyncio.gather(*(one.order(calls, entity) for one in workers))
 
 
-async def test_a_hundred_401s_in_four_processes_are_one_login(
-    api: FakeServiceTrade, sqlite_settings: StoreSettings
+async def test_all_sessions_killed_under_a_hundred_calls_of_four_processes_are_one_login_and_no_failed_call(
+    simulator: Simulator, store_settings: StoreSettings, tmp_path: Path
 ) -> None:
+    site = Site(tmp_path, simulator, store_settings, login=LoginSettings(interval_s=0.5))
+    entity = await site.entity()
     async with AsyncExitStack() as stack:
-        processes = [await stack.enter_async_context(worker(api, sqlite_settings)) for _ in range(4)]
-        assert await asyncio.gather(*map(line, processes)) == [b"ready"] * 4
-        assert await go(processes) == [str(CALLS).encode()] * 4
-        assert api.logins == 1
-        api.kill_sessions()
-        assert await go(processes) == [str(CALLS).encode()] * 4
-        assert api.logins == 2
-        assert api.asked["DELETE /api/auth"] == 0
+        workers = await start(stack, site)
+        assert await order(workers, CALLS, entity) == [{"ok": CALLS}] * PROCESSES
+        assert (await site.counts())["logins"] == 1
+        await simulator.fault(on="resource", hold=True)
+        under_way = asyncio.gather(*(one.order(CALLS, entity) for one in workers))
+        await until(lambda: _held(site, "requests_held", PROCESSES * CALLS))
+        assert await simulator.control("sessions/kill", {"account": "acme"}) == {"killed": 1}
+        await simulator.clear_faults()
+        assert await under_way == [{"ok": CALLS}] * PROCESSES
+    counts = await site.counts()
+    assert (counts["logins"], counts["live_sessions"], counts["peak_sessions"]) == (2, 1, 1)
+    assert counts["unauthorized"] == PROCESSES * CALLS
+    assert "DELETE auth" not in counts["requests"]
+
+
+async def _held(site: Site, name: str, count: int) -> bool:
+    return bool((await site.counts())[name] == count)
+
+
+async def test_a_lease_holder_killed_in_its_login_costs_one_login_more_and_no_call_of_the_others(
+    simulator: Simulator, store_settings: StoreSettings, open_store: OpenStore, tmp_path: Path
+) -> None:
+    login = LoginSettings(answer_timeout_s=2, lease_s=5, interval_s=0.5)
+    site = Site(tmp_path, simulator, store_settings, login=login)
+    entity, store = await site.entity(), await open_store(store_settings)
+    async with AsyncExitStack() as stack:
+        workers = await start(stack, site)
+        assert await order(workers, 1, entity) == [{"ok": 1}] * PROCESSES
+        await simulator.control("sessions/kill", {"account": "acme"})
+        await simulator.fault(on="login", times=1, hold=True)
+        under_way = [asyncio.create_task(one.order(CALLS, entity)) for one in workers]
+        await until(lambda: _held(site, "logins_held", 1))
+        holder = (await store.read("acme")).lease_owner
+        assert holder is not None
+        (victim,) = [one for one in workers if f":{one.process.pid}:" in holder]
+        victim.process.kill()
+        await simulator.clear_faults()
+        survivors = [task for one, task in zip(workers, under_way, strict=True) if one is not victim]
+        assert await asyncio.gather(*survivors) == [{"ok": CALLS}] * (PROCESSES - 1)
+        with pytest.raises(AssertionError):
+            await under_way[workers.index(victim)]
+    counts = await site.counts()
+    assert counts["logins"] <= 1 + 2
+    assert counts["live_sessions"] <= 2, "the shared one, and the one that nobody was there to receive"
+
+
+@pytest.mark.parametrize(
+    ("store_settings", "scale"), [("sqlite", 1.0), ("postgresql", 0.1)], indirect=["store_settings"]
+)
+async def test_while_logins_are_throttled_for_a_minute_only_that_account_waits_and_tries_no_more_often_than_it_may(
+    simulator: Simulator, store_settings: StoreSettings, tmp_path: Path, scale: float
+) -> None:
+    login = LoginSettings(interval_s=5 * scale, longest_pause_s=15 * scale)
+    throttled_for_s = 60 * scale
+    site = Site(tmp_path, simulator, store_settings, login=login)
+    acme, bolt = await site.entity("acme"), await site.entity("bolt")
+    async with AsyncExitStack() as stack:
+        workers = await start(stack, site, 2)
+        await simulator.fault(on="login", status=429)
+        began = time.monotonic()
+        waiting = [asyncio.create_task(one.order(CALLS, acme, patient=True, within_s=180)) for one in workers]
+        other = await stack.enter_async_context(worker(site))
+        rounds = 0
+        while time.monotonic() - began < throttled_for_s:
+            assert await other.order(CALLS, bolt, account="bolt") == {"ok": CALLS}
+            rounds += 1
+            await asyncio.sleep(0.2)
+        attempts = (await site.counts())["login_attempts"]
+        throttled_s = time.monotonic() - began
+        assert not any(task.done() for task in waiting)
+        await simulator.clear_faults()
+        assert await asyncio.gather(*waiting) == [{"ok": CALLS}] * len(waiting)
+    assert 2 <= attempts <= budget(login, throttled_s)
+    counts = await site.counts()
+    assert (counts["logins"], counts["login_attempts"]) == (1, attempts + 1)
+    assert rounds > 1
+    assert (await site.counts("bolt"))["logins"] == 1
+
+
+def budget(login: LoginSettings, seconds: float) -> int:
+    """How many logins may fail within so many seconds: pauses grow twofold, without the chance that lengthens them."""
+    attempts, at, pause = 0, 0.0, login.interval_s
+    while at <= seconds:
+        attempts, at, pause = attempts + 1, at + pause, min(2 * pause, login.longest_pause_s)
+    return attempts
+
+
+async def test_a_soak_of_ten_thousand_calls_logs_in_once_and_once_for_each_time_the_session_is_killed(
+    simulator: Simulator, store_settings: StoreSettings, tmp_path: Path
+) -> None:
+    rounds, between_kills = 50, 200
+    site = Site(tmp_path, simulator, store_settings, login=LoginSettings(interval_s=0))
+    entity = await site.entity()
+
+    async def served(target: int) -> bool:
+        return bool((await site.counts())["requests"].get("GET company/{id}", 0) >= target)
+
+    async with AsyncExitStack() as stack:
+        workers = await start(stack, site)
+        assert await order(workers, 1, entity) == [{"ok": 1}] * PROCESSES
+        kills = 0
+        for _ in range(rounds):
+            before = (await site.counts())["requests"]["GET company/{id}"]
+            under_way = asyncio.gather(*(one.order(between_kills // PROCESSES, entity) for one in workers))
+            await until(lambda: served(before + between_kills // 2))  # noqa: B023 - awaited within the round
+            kills += (await simulator.control("sessions/kill", {"account": "acme"}))["killed"]
+            assert await under_way == [{"ok": between_kills // PROCESSES}] * PROCESSES
+            # Whoever was done before the kill meets it now: two kills in one call would be an error of that call.
+            assert await order(workers, 1, entity) == [{"ok": 1}] * PROCESSES
+    counts = await site.counts()
+    assert kills == rounds
+    assert (counts["logins"], counts["live_sessions"]) == (1 + kills, 1)
+    assert counts["peak_sessions"] <= 2

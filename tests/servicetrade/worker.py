@@ -1,38 +1,52 @@
-"""A worker process for the tests: reads jobs of "acme" at each line on stdin, and says on stdout how many it got."""
+"""A worker process for the tests: makes the calls that each line on stdin asks for, and says what came of them."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
-from runtime.database import open_database
-from runtime.settings import AccountSettings, LoginSettings, ServiceTradeSettings, StoreSettings
-from runtime.toml_reader import Secret
-from servicetrade.client import open_client
-from servicetrade.session_store import SessionStore
+from runtime.logs import set_up_logs
+from runtime.settings import read_settings
+from schemas.errors import LoginUnavailable, ServiceTradeError
+from servicetrade.account import Account
+from servicetrade.client import open_servicetrade
 
 
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+def say(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
-async def work(api_url: str, store_url: str, key: str, calls: int) -> None:
-    settings = StoreSettings(url=store_url, key=Secret(key))
-    accounts = {
-        "acme": AccountSettings(username="api", password=Secret("right"), hook_secret=Secret("of-no-use-in-this-test"))
-    }
-    where = ServiceTradeSettings(base_url=api_url, login=LoginSettings(interval_s=0.02))
-    async with open_database(settings) as engine:
-        store = SessionStore(engine, settings.key)
-        await store.create_tables()
-        async with open_client(where, accounts, store) as client:
-            account = client.account("acme")
-            say("ready")
-            while await asyncio.to_thread(sys.stdin.readline):
-                got = await asyncio.gather(*(account.get("job", i + 1) for i in range(calls)))
-                say(str(len(got)))
+async def call(account: Account, entity_type: str, entity_id: str, *, patient: bool) -> str:
+    """What came of one call: ok, or the error's name; a patient one tries again when it is told to."""
+    while True:
+        try:
+            await account.get(entity_type, entity_id)
+        except LoginUnavailable as error:
+            if not patient:
+                return f"{type(error).__name__}: {error}"
+            await asyncio.sleep(error.retry_after_s or 0.1)
+        except ServiceTradeError as error:
+            return f"{type(error).__name__}: {error}"
+        else:
+            return "ok"
+
+
+async def work(config: Path) -> None:
+    async with open_servicetrade(read_settings(config)) as client:
+        say({"ready": True})
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            order = json.loads(line)
+            account = client.account(order["account"])
+            entity_type, entity_id = order["entity"].split("/")
+            calls = (call(account, entity_type, entity_id, patient=order["patient"]) for _ in range(order["calls"]))
+            say(Counter(await asyncio.gather(*calls)))
 
 
 if __name__ == "__main__":
-    asyncio.run(work(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    set_up_logs("worker", "debug")
+    asyncio.run(work(Path(sys.argv[1])))
