@@ -91,7 +91,7 @@ class Worker:
 async def worker(site: Site) -> AsyncIterator[Worker]:
     """A worker that is ready for orders; killed at the end."""
     command = [sys.executable, "-W", "error", "-m", "tests.servicetrade.worker", str(site.config)]
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
     try:
         started = Worker(process)
         assert await started.answer() == {"ready": True}
