@@ -11,7 +11,7 @@ import pytest
 from runtime.session_cli import session_app
 from runtime.settings import LoginSettings, ServiceTradeSettings, StoreSettings
 from tests.servicetrade.site import Site
-from tests.simulator.support import running
+from tests.simulator.support import Simulator, running
 
 pytestmark = pytest.mark.anyio
 
@@ -24,18 +24,25 @@ async def test_the_code_of_the_page_runs(
     (source,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     async with running() as simulator:
         site = Site(tmp_path, simulator, sqlite_settings, login=LoginSettings(interval_s=0))
-        entities: dict[str, Any] = (await simulator.control("entities?account=acme"))["entities"]
-        job = next(key for key in entities if key.startswith("job/")).removeprefix("job/")
+        location = next(key for key in await _entities(simulator) if key.startswith("location/"))
+        made = {"locationId": int(location.removeprefix("location/"))}
+        answer = await simulator.http.post("/api/job", json=made, headers=await simulator.login())
+        job = str(answer.json()["data"]["id"])
         names: dict[str, Any] = {}
         code = source.replace('"main"', '"acme"').replace("2687264638045377", job)
         exec(compile(code, "servicetrade-session.md", "exec"), names)  # noqa: S102 (that is the point)
         await names["with_the_shared_session"](site.config)
         await names["with_a_session_of_its_own"](site.config)
         counts = await site.counts()
-        entities = (await simulator.control("entities?account=acme"))["entities"]
+        entities = await _entities(simulator)
     assert len(capsys.readouterr().out.splitlines()) > 1, "the names of locations"
     assert entities[f"job/{job}"]["customerPo"] == "4711"
-    assert (counts["logins"], counts["live_sessions"]) == (2, 1)
+    assert (counts["logins"], counts["live_sessions"]) == (3, 2), "this test's, the shared one, and one that was ended"
+
+
+async def _entities(simulator: Simulator) -> dict[str, Any]:
+    found: dict[str, Any] = (await simulator.control("entities?account=acme"))["entities"]
+    return found
 
 
 def test_the_commands_of_the_page_exist() -> None:
