@@ -104,7 +104,7 @@ API_REQUESTS = Counter(
 )
 LOGINS = Counter(
     "tradewind_servicetrade_logins_total",
-    "Logins by outcome. More than a few a day: something kills the shared session",
+    "Logins by outcome: made, refused, throttled, failed. More than a few a day: something kills the shared session",
     ["account", "outcome"],
     registry=REGISTRY,
 )

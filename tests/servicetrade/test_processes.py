@@ -37,7 +37,7 @@ async def order(workers: list[Worker], calls: int, entity: str) -> list[dict[str
 async def test_all_sessions_killed_under_a_hundred_calls_of_four_processes_are_one_login_and_no_failed_call(
     simulator: Simulator, store_settings: StoreSettings, tmp_path: Path
 ) -> None:
-    site = Site(tmp_path, simulator, store_settings, login=LoginSettings(interval_s=0.5))
+    site = Site(tmp_path, simulator, store_settings, login=LoginSettings())
     entity = await site.entity()
     async with AsyncExitStack() as stack:
         workers = await start(stack, site)
@@ -59,10 +59,14 @@ async def _held(site: Site, name: str, count: int) -> bool:
     return bool((await site.counts())[name] == count)
 
 
+@pytest.mark.parametrize(
+    ("store_settings", "login"),
+    [("sqlite", LoginSettings()), ("postgresql", LoginSettings(answer_timeout_s=2, lease_s=5, interval_s=0.5))],
+    indirect=["store_settings"],
+)
 async def test_a_lease_holder_killed_in_its_login_costs_one_login_more_and_no_call_of_the_others(
-    simulator: Simulator, store_settings: StoreSettings, open_store: OpenStore, tmp_path: Path
+    simulator: Simulator, store_settings: StoreSettings, open_store: OpenStore, tmp_path: Path, login: LoginSettings
 ) -> None:
-    login = LoginSettings(answer_timeout_s=2, lease_s=5, interval_s=0.5)
     site = Site(tmp_path, simulator, store_settings, login=login)
     entity, store = await site.entity(), await open_store(store_settings)
     async with AsyncExitStack() as stack:
