@@ -15,13 +15,16 @@ from functools import cache
 from typing import Any
 
 from runtime.toml_reader import Secret
-from servicetrade.login import AuthCalls, SharedLogin
-from servicetrade.session_store import SessionStore
+from servicetrade.login import SharedLogin
 
 LATE_S = 1e6
 """A float from here on is a time after everything that was awaited; below, how large it is makes no difference."""
 
 _LEAVE = ("RETURN_VALUE", "RETURN_CONST", "RERAISE", "RAISE_VARARGS")
+
+
+class Changeless:
+    """Marks what holds nothing that changes."""
 
 
 def remembered(coroutine: Coroutine[Any, Any, Any]) -> Hashable:
@@ -56,8 +59,8 @@ def frozen(value: Any) -> Hashable:
         return tuple(frozen(item) for item in vars(value).values())
     if is_dataclass(value):
         return type(value).__name__, tuple(frozen(getattr(value, field.name)) for field in fields(value))
-    if callable(value) or isinstance(value, SessionStore | AuthCalls):
-        return type(value).__name__  # holds nothing that changes
+    if callable(value) or isinstance(value, Changeless):
+        return type(value).__name__
     raise TypeError(f"cannot tell whether two of these are equal: {value!r}")
 
 
@@ -92,7 +95,9 @@ def _live_locals(code: types.CodeType) -> dict[int, tuple[str, ...]]:
     before: dict[int, frozenset[str]] = dict.fromkeys(successors, frozenset())
     after: dict[int, frozenset[str]] = {}
     while True:
-        after_now = {offset: frozenset().union(*(before[to] for to in goes_to)) for offset, goes_to in successors.items()}
+        after_now = {
+            offset: frozenset().union(*(before[to] for to in goes_to)) for offset, goes_to in successors.items()
+        }
         if after_now == after:
             shared = {*code.co_cellvars, *code.co_freevars}  # also read by other functions
             return {offset: tuple(sorted(names | shared)) for offset, names in after.items()}

@@ -52,10 +52,15 @@ class RowStore:
         self.row = replace(row, token=None)
         return True
 
-    def save(self, owner: str, generation: int, token: Secret, login_interval_s: float) -> int | None:
+    def save(self, owner: str, generation: int, token: Secret, fingerprint: str, login_interval_s: float) -> int | None:
         if (row := self._held(owner, generation)) is None:
             return None
-        self.row = StoredSession(generation=row.generation + 1, token=token, login_wait_s=_pause(login_interval_s))
+        self.row = StoredSession(
+            generation=row.generation + 1,
+            token=token,
+            fingerprint=fingerprint,
+            login_wait_s=_pause(login_interval_s),
+        )
         return self.row.generation
 
     def record_failure(self, owner: str, pause_s: float) -> bool:
@@ -80,9 +85,7 @@ class RowStore:
     def unlock(self) -> bool:
         if self.row is None:
             return False
-        self.row = replace(
-            self.row, refused_fingerprint=None, refused_reason=None, login_failures=0, login_wait_s=0.0
-        )
+        self.row = replace(self.row, refused_fingerprint=None, refused_reason=None, login_failures=0, login_wait_s=0.0)
         return True
 
     # What time does; no method of the real store.
