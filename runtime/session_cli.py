@@ -42,10 +42,8 @@ def list_sessions(*, config: Config = DEFAULT_CONFIG) -> int:
 def show(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
     """Show all that is stored about the session of ACCOUNT, its token masked."""
     state = _at_desk(config, lambda desk: desk.state(account))
-    table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _facts(state):
-        table.add_row(f"[dim]{name}[/]", escape(value))
-    OUT.print(table, highlight=False)
+        OUT.print(f"[dim]{name:<12}[/]{escape(value)}", highlight=False, soft_wrap=True)
     return OK
 
 
@@ -122,7 +120,7 @@ def _facts(state: SessionState) -> Iterator[tuple[str, str]]:
         yield "token", masked(row.token)
     elif row.undecryptable:
         yield "token", "encrypted with a key that store.key does not hold"
-    if row.made_ms:
+    if row.token is not None or row.undecryptable:
         yield "made", f"{datetime.fromtimestamp(row.made_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC, {_ago(row.made_ms)}"
         yield (
             "made with",
