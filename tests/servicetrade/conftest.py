@@ -1,4 +1,4 @@
-"""The fake ServiceTrade, and a session store on each database."""
+"""ServiceTrade, as a simulator and as a server that says what a test wants, and a session store on each database."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from servicetrade.client import open_client
 from servicetrade.session_store import SessionStore
 from tests.servicetrade.fake import FakeServiceTrade, running_fake
 from tests.servicetrade.postgres import new_database
+from tests.simulator.support import Simulator, running
 
 RIGHT = "right"
 QUICK = LoginSettings(interval_s=0.02, longest_pause_s=0.1)
@@ -29,6 +30,12 @@ ACCOUNT = AccountSettings(username="api", password=Secret(RIGHT), hook_secret=Se
 async def api() -> AsyncIterator[FakeServiceTrade]:
     async with running_fake() as fake:
         yield fake
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with running() as found:
+        yield found
 
 
 @pytest.fixture

@@ -13,17 +13,11 @@ from schemas.errors import ApiError, ApiUnreachable, LoginRefused, LoginUnavaila
 from servicetrade.account import Account
 from servicetrade.client import open_servicetrade
 from tests.servicetrade.site import Site
-from tests.simulator.support import Simulator, running
+from tests.simulator.support import Simulator
 
 pytestmark = pytest.mark.anyio
 
 QUICK = LoginSettings(answer_timeout_s=1, lease_s=3, interval_s=0.02, longest_pause_s=0.1)
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    async with running() as found:
-        yield found
 
 
 @pytest.fixture

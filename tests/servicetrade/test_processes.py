@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,17 +12,11 @@ import pytest
 from runtime.settings import LoginSettings, StoreSettings
 from tests.servicetrade.conftest import OpenStore
 from tests.servicetrade.site import Site, Worker, worker
-from tests.simulator.support import Simulator, running, until
+from tests.simulator.support import Simulator, until
 
 pytestmark = pytest.mark.anyio
 
 PROCESSES, CALLS = 4, 25
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    async with running() as found:
-        yield found
 
 
 async def start(stack: AsyncExitStack, site: Site, processes: int = PROCESSES) -> list[Worker]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import traceback
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,13 @@ from servicetrade.client import open_servicetrade
 from servicetrade.session_store import SessionStore
 from tests.servicetrade.conftest import OpenStore
 from tests.servicetrade.site import HOOK_SECRET, SECRETS, Site, worker
-from tests.simulator.support import Simulator, running
+from tests.simulator.support import Simulator
 
 pytestmark = pytest.mark.anyio
 
 QUICK = LoginSettings(answer_timeout_s=1, lease_s=3, interval_s=0)
 MISTYPED = "mistyped-91bc"
 TROUBLES: list[dict[str, Any]] = [{"reset": True}, {"malformed": True}, {"status": 403}, {"status": 401, "body": ""}]
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    async with running() as found:
-        yield found
 
 
 async def token_of(store: SessionStore, account: str = "acme") -> str:

@@ -15,18 +15,12 @@ from schemas.errors import ApiUnreachable, LoginRefused, LoginUnavailable, Setti
 from servicetrade.client import ServiceTradeClient, open_servicetrade
 from tests.servicetrade.conftest import OpenStore
 from tests.servicetrade.site import SECRETS, Site
-from tests.simulator.support import Simulator, running
+from tests.simulator.support import Simulator
 
 pytestmark = pytest.mark.anyio
 
 QUICK = LoginSettings(answer_timeout_s=1, lease_s=3, interval_s=0)
 Run = Callable[..., Awaitable[tuple[int, str]]]
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    async with running() as found:
-        yield found
 
 
 @pytest.fixture
