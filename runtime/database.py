@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 from sqlalchemy import URL, BigInteger, Connection, MetaData, Table, event, make_url, text
@@ -28,6 +29,10 @@ Database = AsyncEngine
 BUSY_TIMEOUT_MS = 10_000
 """How long a statement waits for another process's SQLite write transaction before it fails."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_FAILURES = (SQLAlchemyError, sqlite3.Error, asyncpg.PostgresError, OSError)
 _READ_ONLY = "tradewind_read_only"
 _EVERYBODY = 0o007  # what the mode of an existing file must not have; a group may be its owner's wish
 _TABLES_LOCK = 0x74726164  # an arbitrary number that all processes agree on
@@ -61,12 +66,16 @@ def database_now() -> ColumnElement[int]:
 
 
 @asynccontextmanager
-async def open_database(settings: StoreSettings) -> AsyncIterator[AsyncEngine]:
+async def open_database(settings: StoreSettings, *, create: bool = True) -> AsyncIterator[AsyncEngine]:
     """The engine of the store; its connections are closed on leaving.
 
     `engine.begin()` opens a write transaction (on SQLite BEGIN IMMEDIATE, so that it waits for its turn at the
     start and cannot fail halfway); `reading(engine)` one that only reads. A commit that returned survives a
     power loss on both databases. A new SQLite file and its -wal and -shm are readable by their owner only.
+
+    Args:
+        settings: where it is.
+        create: make an SQLite file that does not exist.
 
     Raises:
         SettingsError: the URL is no SQLAlchemy URL, or names another driver than aiosqlite and asyncpg.
@@ -76,7 +85,8 @@ async def open_database(settings: StoreSettings) -> AsyncIterator[AsyncEngine]:
         url = make_url(settings.url)
     except ArgumentError as error:
         raise SettingsError("store.url: not a SQLAlchemy URL") from error
-    engine = _open_sqlite(url) if url.get_backend_name() == "sqlite" else _open_postgresql(url, settings)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    engine = _open_sqlite(url, create=create) if is_sqlite else _open_postgresql(url, settings)
     try:
         await _try_out(engine)
         yield engine
@@ -92,10 +102,44 @@ async def _try_out(engine: AsyncEngine) -> None:
         else:
             async with engine.connect():
                 pass
-    except (SQLAlchemyError, sqlite3.Error, asyncpg.PostgresError, OSError) as error:
+    except _FAILURES as error:
         url = engine.url.render_as_string(hide_password=True)
-        reason = " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
-        raise StoreError(f"store.url: {url} cannot be opened: {reason}") from error
+        raise StoreError(f"store.url: {url} cannot be opened: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    # SQLAlchemy's own text has the statement and a link; the driver's says what is wrong.
+    return " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
+
+
+def transaction(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Decorates a method that is one transaction: once begun it ends, also if its caller is cancelled meanwhile.
+
+    A connection that is abandoned while SQLite's driver is in the middle of BEGIN IMMEDIATE keeps the right to write,
+    and every process is locked out. The caller's cancellation follows when the transaction has ended.
+
+    Raises:
+        StoreError: from the method: the database did not do it.
+    """
+
+    @wraps(method)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        task = asyncio.create_task(method(*args, **kwargs))
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        try:
+            result = task.result()
+        except _FAILURES as error:
+            raise (cancelled or StoreError(f"the store: {_reason(error)}")) from None
+        if cancelled is not None:
+            raise cancelled
+        return result
+
+    return run
 
 
 def reading(engine: AsyncEngine) -> AsyncEngine:
@@ -103,6 +147,7 @@ def reading(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(**{_READ_ONLY: True})
 
 
+@transaction
 async def create_tables(engine: AsyncEngine, metadata: MetaData) -> None:
     """Create the tables that do not exist yet; several processes may do so at the same time."""
     async with engine.begin() as connection:
@@ -150,12 +195,15 @@ def _open_postgresql(url: URL, settings: StoreSettings) -> AsyncEngine:
     return create_async_engine(url, pool_pre_ping=True, hide_parameters=True)
 
 
-def _open_sqlite(url: URL) -> AsyncEngine:
+def _open_sqlite(url: URL, *, create: bool) -> AsyncEngine:
     if url.drivername != "sqlite+aiosqlite":
         raise SettingsError("store.url: SQLite is opened with sqlite+aiosqlite:///path")
     if not url.database or url.database == ":memory:" or url.query:
         raise SettingsError("store.url: SQLite needs a plain path to a file, which the processes share")
-    _create_private_file(Path(url.database))
+    path = Path(url.database)
+    if path.is_dir() or not (create or path.exists()):
+        raise StoreError(f"store.url: {path.absolute()} is {'a folder' if path.is_dir() else 'not there'}")
+    _create_private_file(path)
     engine = create_async_engine(url, hide_parameters=True)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite_connection)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)

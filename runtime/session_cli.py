@@ -28,11 +28,17 @@ _STYLES = {"live": "green", "suspect": "yellow", "paused": "yellow", "refused": 
 def list_sessions(*, config: Config = DEFAULT_CONFIG) -> int:
     """Show every account's session in a line; exit code 1 if one's credentials are refused."""
     states = _at_desk(config, lambda desk: desk.states())
-    table = Table("account", "session", "generation", "made", "logins", box=None, pad_edge=False)
+    table = Table("account", "session", "generation", "made", "next login", box=None, pad_edge=False)
     for state in states:
         style = _STYLES.get(state.word, "dim")
         made = _ago(state.row.made_ms) if state.row.made_ms else "-"
-        cells = (escape(state.account), f"[{style}]{state.word}[/]", str(state.row.generation), made, _logins(state))
+        cells = (
+            escape(state.account),
+            f"[{style}]{state.word}[/]",
+            str(state.row.generation),
+            made,
+            _next_login(state),
+        )
         table.add_row(*cells)
     OUT.print(table, highlight=False)
     return FAILED if any(state.refused for state in states) else OK
@@ -67,7 +73,7 @@ def check(*accounts: str, config: Config = DEFAULT_CONFIG) -> int:
                 verdict = said[lives]
             except LoginUnavailable as error:
                 lives, verdict = False, f"cannot be told: {error}"
-            OUT.print(f"{account}: {verdict}", highlight=False, markup=False)
+            OUT.print(f"{account}: {verdict}", highlight=False, markup=False, soft_wrap=True)
             all_live = all_live and lives is True
         return all_live
 
@@ -79,7 +85,9 @@ def drop(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
     """End the session of ACCOUNT on ServiceTrade and forget it; the next request makes a new one, for all workers."""
     ended = _at_desk(config, lambda desk: desk.drop(account))
     said = {True: "the session was ended", False: "forgotten, but not ended: store.key does not hold its key"}
-    OUT.print(f"{account}: {said[ended] if ended is not None else 'there was no session'}", highlight=False)
+    OUT.print(
+        f"{account}: {said[ended] if ended is not None else 'there was no session'}", highlight=False, soft_wrap=True
+    )
     return OK
 
 
@@ -87,28 +95,32 @@ def drop(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
 def unlock(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
     """Allow logins for ACCOUNT again at once, after ServiceTrade refused its credentials or logins were paused."""
     known = _at_desk(config, lambda desk: desk.unlock(account))
-    OUT.print(f"{account}: {'logins are allowed again' if known else 'there was no session yet'}", highlight=False)
+    OUT.print(
+        f"{account}: {'logins are allowed again' if known else 'there was no session yet'}",
+        highlight=False,
+        soft_wrap=True,
+    )
     return OK
 
 
 def _at_desk(config: Config, work: Callable[[SessionDesk], Awaitable[T]]) -> T:
     async def run() -> T:
         settings = read_settings(config)
-        async with open_servicetrade(settings) as client:
+        async with open_servicetrade(settings, create=False) as client:
             return await work(SessionDesk(settings, client))
 
     return asyncio.run(run())
 
 
-def _logins(state: SessionState) -> str:
+def _next_login(state: SessionState) -> str:
     if state.refused:
         return "not with these credentials"
     if state.row.lease_left_s > 0:
-        return "one is under way"
+        return "under way"
     if state.row.login_wait_s > 0:
-        failed = f", {state.row.login_failures} failed" if state.row.login_failures else ""
-        return f"not for {state.row.login_wait_s:.0f} s{failed}"
-    return "allowed"
+        failed = f" at the earliest, {state.row.login_failures} failed" if state.row.login_failures else ""
+        return f"in {state.row.login_wait_s:.0f} s{failed}"
+    return "when it is needed"
 
 
 def _facts(state: SessionState) -> Iterator[tuple[str, str]]:
@@ -127,10 +139,9 @@ def _facts(state: SessionState) -> Iterator[tuple[str, str]]:
             "other credentials than the configured ones" if state.foreign else "the configured credentials",
         )
     yield "401s since", f"{row.suspicions}, of which GET /auth has proved {row.cleared} wrong"
-    yield "logins", _logins(state)
-    if row.refused_reason is not None:
-        yield "refused", row.refused_reason
+    yield "next login", _next_login(state)
     if state.refused:
+        yield "refused", row.refused_reason or ""
         yield (
             "what to do",
             f"put right credentials into the configuration, or `tradewind session unlock {state.account}`",

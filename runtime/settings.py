@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from runtime.toml_reader import Secret, read_toml
 from schemas.entity_type import EntityType
@@ -15,6 +16,10 @@ from schemas.topics import ACCOUNT_NAME, BODY_LIMIT_BYTES
 
 HOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,}")
 LONGEST_ANSWER_S = 4.9
+LONGEST_PAUSE_S = 3600.0
+"""No pause between logins is longer, whatever a Retry-After says or however far a clock was set back."""
+LONGEST_LEASE_S = 120.0
+"""No lease on a login is longer; one that seems to be is due to a clock set back, and is none."""
 
 
 def _positive(**values: float) -> None:
@@ -125,7 +130,7 @@ class LoginSettings:
     lease_s: float = 12.0
     """How long others leave a login to a worker that has gone silent."""
     wait_s: float = 25.0
-    """How long a request waits for a session before it fails."""
+    """How long a request waits for a session before it fails. Above lease_s, or one worker's death fails the others."""
     interval_s: float = 5.0
     """Between two logins of an account at least; also the first pause after a failure."""
     longest_pause_s: float = 300.0
@@ -138,8 +143,11 @@ class LoginSettings:
         _positive(answer_timeout_s=self.answer_timeout_s, wait_s=self.wait_s, longest_pause_s=self.longest_pause_s)
         if self.interval_s < 0:
             raise ValueError(f"interval_s must not be below 0, found {self.interval_s}")
-        if self.lease_s <= 2 * self.answer_timeout_s:
-            raise ValueError("lease_s must be above twice answer_timeout_s: two requests are made under a lease")
+        if not self.interval_s <= self.longest_pause_s <= LONGEST_PAUSE_S:
+            raise ValueError(f"longest_pause_s must be from interval_s to {LONGEST_PAUSE_S:g}")
+        if not 2 * self.answer_timeout_s < self.lease_s <= LONGEST_LEASE_S:
+            # Two requests are made under a lease.
+            raise ValueError(f"lease_s must be above twice answer_timeout_s, and {LONGEST_LEASE_S:g} at most")
         for status in self.throttled_statuses:
             if status not in range(300, 600):
                 raise ValueError(f"throttled_statuses: statuses from 300 to 599, found {status}")
@@ -161,8 +169,13 @@ class ServiceTradeSettings:
 
     def __post_init__(self) -> None:
         _positive(timeout_s=self.timeout_s, concurrency=self.concurrency)
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("base_url must start with https:// (or http:// for a simulator)")
+        try:
+            url = urlsplit(self.base_url)
+            usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("base_url must be https://host (or http://host:port for a simulator)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ TradewindError
 ├── BrokerError              the embedded broker could not be fetched or started
 ├── SupervisorError          a process of the product did not become ready, or is not known
 ├── ProcessorsError          the processors' worker ended although nobody stopped it
-├── StoreError               the SQL store cannot be opened
+├── StoreError               the SQL store cannot be opened, or did not do what it was asked
 ├── TopicsError              a topic is missing, or not as correctness needs it
 ├── SinkError                what a sink may raise from deliver(); anything else crashes the worker
 │   ├── RetryLater           try the same change again after a pause
@@ -45,7 +45,7 @@ class ProcessorsError(TradewindError):
 
 
 class StoreError(TradewindError):
-    """The SQL store cannot be opened: no answer, a wrong password, a file that is no database."""
+    """The SQL store cannot be opened, or did not do a transaction: no answer, a wrong password, locked for too long."""
 
 
 class TopicsError(TradewindError):

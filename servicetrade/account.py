@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import httpx
 
+from runtime.settings import ServiceTradeSettings
 from schemas.encoding import encode
 from schemas.errors import ApiError, ApiUnreachable, NotFound, PermissionDenied
 from servicetrade.answers import entity_of, items_of, messages_of, read_body, total_pages
 from servicetrade.auth import JSON_HEADERS, KIND, TIMER, CookieAuth, count, retry_after_of
 from servicetrade.catalogue import Catalogue
 from servicetrade.governor import Governor
+from servicetrade.session import SessionSource
 
 Param: TypeAlias = str | int | bool | Sequence[int | str]
 """In a query, booleans are 1 and 0 and sequences are joined by commas (ServiceTrade's docs)."""
@@ -29,18 +30,24 @@ _FAILURES: Mapping[int, type[ApiError]] = {404: NotFound, 403: PermissionDenied}
 class Account:
     """One account's entities.
 
-    All methods may raise, besides what they name: LoginRefused and LoginUnavailable (no session), ApiUnreachable (no
-    answer), ApiError (an answer other than 2xx, or a 2xx one that is no ServiceTrade envelope: its status tells),
-    PermissionDenied (403), and ValueError (no path is known for this type, or the id is not a positive number).
+    All methods may raise, besides what they name: LoginRefused and LoginUnavailable (no session), StoreError (the store
+    of sessions failed), ApiUnreachable (no answer), ApiError (an answer other than 2xx, or a 2xx one that is no
+    ServiceTrade envelope: its status tells), PermissionDenied (403), and ValueError (no path is known for this type, or
+    the id is not a positive number).
     """
 
     def __init__(
-        self, name: str, http: httpx.AsyncClient, auth: CookieAuth, governor: Governor, catalogue: Catalogue
+        self,
+        name: str,
+        http: httpx.AsyncClient,
+        sessions: SessionSource,
+        settings: ServiceTradeSettings,
+        catalogue: Catalogue,
     ) -> None:
         self._name = name
         self._http = http
-        self._auth = auth
-        self._governor = governor
+        self._governor = Governor(settings.concurrency)
+        self._auth = CookieAuth(name, sessions, self._governor, settings.timeout_s)
         self._catalogue = catalogue
 
     async def get(self, entity_type: str, entity_id: int | str) -> dict[str, Any]:
@@ -83,6 +90,8 @@ class Account:
             if items is None:
                 raise ApiError(response.status_code, ("the answer holds no list",))
             for item in items:
+                if not isinstance(item, dict):
+                    raise ApiError(response.status_code, ("the list holds something else than entities",))
                 # Not every resource knows updatedAfter; one that does not answers with everything.
                 if since is None or not isinstance(item.get("updated"), int) or item["updated"] >= since:
                     yield item
@@ -126,14 +135,13 @@ class Account:
             headers=None if body is None else JSON_HEADERS,
         )
         request.extensions[KIND] = kind
-        async with self._governor.turn():
-            try:
-                response = await self._exchange(request)
-            except (httpx.RequestError, TimeoutError) as error:
-                count(self._name, kind, None)
-                self._governor.pause(None)
-                raise ApiUnreachable(f"{method} {path}: no answer ({type(error).__name__}: {error})") from error
-            self._govern(response)
+        try:
+            response = await self._exchange(request)
+        except (httpx.RequestError, TimeoutError) as error:
+            count(self._name, kind, None)
+            self._governor.pause(None)
+            # Not "from error": that holds the request, and the request the session.
+            raise ApiUnreachable(f"{method} {path}: no answer ({type(error).__name__}: {error})") from None
         if response.is_success:
             return response
         failure = _FAILURES.get(response.status_code, ApiError)
@@ -153,12 +161,6 @@ class Account:
     async def _exchange_once(self, request: httpx.Request) -> httpx.Response:
         async with asyncio.timeout(None) as request.extensions[TIMER]:
             return await self._http.send(request, auth=self._auth, follow_redirects=False)
-
-    def _govern(self, response: httpx.Response) -> None:
-        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS or response.is_server_error:
-            self._governor.pause(retry_after_of(response))
-        else:
-            self._governor.succeeded()
 
     def _path(self, entity_type: str, entity_id: int | str | None = None) -> str:
         # Never from an entity's `uri`: its host is not ours to trust with the session.

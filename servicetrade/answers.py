@@ -10,6 +10,8 @@ from typing import Any
 
 from schemas.encoding import decode
 
+LONGEST_RETRY_AFTER_S = 3600.0
+
 _TOKEN = re.compile(r"[!-:<-~]+")  # what may stand in a cookie: visible ASCII without the semicolon
 
 
@@ -82,9 +84,9 @@ def items_of(data: Any, list_key: str | None) -> list[dict[str, Any]] | None:
 
 
 def total_pages(data: Any) -> int:
-    """`data.totalPages`; missing or invalid is 1, as ServiceTrade's SDKs have it."""
-    value = data.get("totalPages") if isinstance(data, dict) else None
-    return value if isinstance(value, int) and value >= 1 else 1
+    """`data.totalPages`, a number or its digits; missing or invalid is 1, as ServiceTrade's SDKs have it."""
+    value = str(data.get("totalPages")) if isinstance(data, dict) else ""
+    return int(value) if re.fullmatch(r"[1-9][0-9]{0,8}", value) else 1
 
 
 def says_authenticated(body: bytes) -> bool | None:
@@ -113,15 +115,18 @@ def token_of(data: Any, set_cookies: Iterable[str]) -> str | None:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """Seconds that a Retry-After header (a number, or an HTTP date seen from `now`, aware) asks for; None: neither."""
+    """Seconds that a Retry-After header (a number, or an HTTP date seen from `now`, aware) asks for; None: neither.
+
+    An hour at most: nobody shall stand still for ever because of one header.
+    """
     if value is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", value):
-        return float(value)
+        return min(float(value), LONGEST_RETRY_AFTER_S)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        return min(max(0.0, (at - now).total_seconds()), LONGEST_RETRY_AFTER_S)
+    except (ValueError, OverflowError):
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - now).total_seconds())

@@ -16,6 +16,7 @@ from runtime.toml_reader import Secret
 from schemas.encoding import encode
 from schemas.errors import ApiUnreachable, LoginRefused, LoginThrottled, LoginUnavailable, ServiceTradeError
 from servicetrade.answers import messages_of, read_body, retry_after_s, says_authenticated, token_of
+from servicetrade.governor import Governor
 from servicetrade.login import Session
 from servicetrade.session import SessionSource
 
@@ -129,7 +130,8 @@ class CookieCalls:
                 response = await self._http.request(method, "/auth", content=content, headers=headers, auth=None)
             status = response.status_code
         except (httpx.RequestError, TimeoutError) as error:
-            raise LoginUnavailable(f"{method} /auth: no answer ({type(error).__name__})") from error
+            # Not "from error": that holds the request, and the request the password or the session.
+            raise LoginUnavailable(f"{method} /auth: no answer ({type(error).__name__})") from None
         finally:
             count(self._name, "auth", status)
         return response
@@ -144,15 +146,19 @@ class CookieCalls:
 class CookieAuth(httpx.Auth):
     """Sends a session along; after a 401 replaces it and sends once more. A second 401 surfaces.
 
+    Only where the replacement was merely found, and nobody had yet asked whether it lives, is it replaced as well.
+
     Args:
         account: the account's name.
-        sessions: where sessions come from.
+        sessions: where sessions come from. Waiting for one takes none of the governor's slots.
+        governor: of the account; it is told what each exchange brings.
         timeout_s: for one exchange as a whole; httpx's own time-outs are per read and write.
     """
 
-    def __init__(self, account: str, sessions: SessionSource, timeout_s: float) -> None:
+    def __init__(self, account: str, sessions: SessionSource, governor: Governor, timeout_s: float) -> None:
         self._account = account
         self._sessions = sessions
+        self._governor = governor
         self._timeout_s = timeout_s
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -161,18 +167,22 @@ class CookieAuth(httpx.Auth):
         Raises:
             LoginRefused: the credentials were refused.
             LoginUnavailable: there is no session for now.
+            StoreError: the store of sessions failed.
+            ApiError: 429, and nothing was sent: ServiceTrade asked for a long pause.
             TimeoutError: from the request's timer.
         """
-        session = await self._sessions.current()
-        response = yield self._begin(request, session)
-        await self._end(request, response)
-        failed_at = time.monotonic()
-        if response.status_code != HTTPStatus.UNAUTHORIZED:
-            return
-        replacement = await self._sessions.replace(session, failed_at)
-        if replacement.generation != session.generation:
-            response = yield self._begin(request, replacement)
-            await self._end(request, response)
+        session, may_replace = await self._sessions.current(), True
+        while True:
+            async with self._governor.turn():
+                response = yield self._begin(request, session)
+                await self._end(request, response)
+            if response.status_code != HTTPStatus.UNAUTHORIZED or not may_replace:
+                return
+            failed, failed_at = session, time.monotonic()
+            session = await self._sessions.replace(failed, failed_at)
+            if session.token == failed.token:
+                return
+            may_replace = session.found and not failed.found
 
     def _begin(self, request: httpx.Request, session: Session) -> httpx.Request:
         request.headers["Cookie"] = _cookie(session.token)
@@ -184,3 +194,7 @@ class CookieAuth(httpx.Auth):
         await response.aread()
         request.extensions[TIMER].reschedule(None)
         count(self._account, request.extensions[KIND], response.status_code)
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS or response.is_server_error:
+            self._governor.pause(retry_after_of(response))
+        else:
+            self._governor.succeeded()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
 from runtime.database import open_database
 from runtime.settings import AccountSettings, ServiceTradeSettings, Settings
+from schemas.errors import ServiceTradeError
 from servicetrade.account import Account
-from servicetrade.auth import CookieAuth, CookieCalls
+from servicetrade.auth import CookieCalls
 from servicetrade.catalogue import Catalogue
-from servicetrade.governor import Governor
 from servicetrade.session import PrivateSession, SharedSession
 from servicetrade.session_store import SessionStore
 
@@ -34,6 +35,7 @@ class ServiceTradeClient:
         self._settings = settings
         self._accounts = accounts
         self._handles: dict[str, Account] = {}
+        self._shared: list[SharedSession] = []
 
     def account(self, name: str) -> Account:
         """The one handle of this account.
@@ -61,21 +63,30 @@ class ServiceTradeClient:
             fingerprints=self.sessions.fingerprints(account.username, account.password),
             settings=self._settings.login,
         )
-        governor = Governor(self._settings.concurrency)
-        return Account(name, self._http, CookieAuth(name, session, self._settings.timeout_s), governor, self.catalogue)
+        self._shared.append(session)
+        return Account(name, self._http, session, self._settings, self.catalogue)
+
+    async def close(self) -> None:
+        """Bring logins that are under way to their end; nobody waits for a session any more."""
+        await asyncio.gather(*(session.close() for session in self._shared))
 
 
 @asynccontextmanager
-async def open_servicetrade(settings: Settings) -> AsyncIterator[ServiceTradeClient]:
+async def open_servicetrade(settings: Settings, *, create: bool = True) -> AsyncIterator[ServiceTradeClient]:
     """A client with a store of its own, for as long as the block lasts.
+
+    Args:
+        settings: all of them.
+        create: make the store's file and table if they do not exist.
 
     Raises:
         SettingsError: the store's URL or key is wrong.
         StoreError: the store cannot be opened.
     """
-    async with open_database(settings.store) as database:
+    async with open_database(settings.store, create=create) as database:
         store = SessionStore(database, settings.store.key)
-        await store.create_tables()
+        if create:
+            await store.create_tables()
         async with open_client(settings.servicetrade, settings.accounts, store) as client:
             yield client
 
@@ -92,7 +103,11 @@ async def open_client(
         store: its table exists; it is not closed here.
     """
     async with _http(settings) as http:
-        yield ServiceTradeClient(http, settings, accounts, store)
+        client = ServiceTradeClient(http, settings, accounts, store)
+        try:
+            yield client
+        finally:
+            await client.close()
 
 
 @asynccontextmanager
@@ -110,10 +125,13 @@ async def short_session(settings: ServiceTradeSettings, name: str, account: Acco
         calls = CookieCalls(name, account, http, settings.login)
         token = await calls.login()
         try:
-            auth = CookieAuth(name, PrivateSession(token), settings.timeout_s)
-            yield Account(name, http, auth, Governor(settings.concurrency), Catalogue(settings.types))
-        finally:
-            await calls.logout(token)
+            yield Account(name, http, PrivateSession(token), settings, Catalogue(settings.types))
+        except BaseException:
+            # What went wrong in the block matters more than a session that stays behind.
+            with suppress(ServiceTradeError):
+                await calls.logout(token)
+            raise
+        await calls.logout(token)
 
 
 def _http(settings: ServiceTradeSettings) -> httpx.AsyncClient:

@@ -49,14 +49,14 @@ class Governor:
         self._failures = 0
 
     def pause(self, retry_after_s: float | None) -> None:
-        """Begin a pause: as long as Retry-After says, or growing and jittered without one.
+        """Begin a pause that is longer each time, jittered, and not below Retry-After.
 
         Failures of requests that were under way when a pause began do not make it grow.
         """
         now = time.monotonic()
-        if retry_after_s is not None:
-            self._resume_at = max(self._resume_at, now + retry_after_s)
-        elif now >= self._resume_at:
+        if now >= self._resume_at:
             pause = min(_FIRST_PAUSE_S * 2.0 ** min(self._failures, 16), _LONGEST_PAUSE_S)
             self._failures += 1
             self._resume_at = now + pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+        if retry_after_s is not None:
+            self._resume_at = max(self._resume_at, now + retry_after_s)

@@ -1,7 +1,7 @@
 """The protocol by which any number of workers of an account prove, make and replace its one session.
 
-Times are told and waited for through what the constructor is given, so that a test can explore every interleaving of
-this very code; docs/servicetrade-session.md tells it in prose.
+Store, /auth, clock and sleep are given to the constructor, so that a test can explore every interleaving of this very
+code; docs/servicetrade-session.md tells it in prose.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runtime.logs import log_event
-from runtime.settings import LoginSettings
+from runtime.settings import LONGEST_PAUSE_S, LoginSettings
 from runtime.toml_reader import Secret
-from schemas.errors import LoginRefused, LoginUnavailable, ServiceTradeError
-from servicetrade.session_store import LONGEST_PAUSE_S, SessionStore, StoredSession
+from schemas.errors import LoginRefused, LoginUnavailable, ServiceTradeError, StoreError
+from servicetrade.session_store import SessionStore
+from servicetrade.stored_session import StoredSession
 
 _POLL_S = 0.1
 """Between two looks at the store while another worker logs in, on average."""
@@ -33,6 +34,8 @@ class Session:
     token: Secret
     doubted: bool = False
     """Other requests have been answered 401 with it since; who is not in doubt himself asks the store again."""
+    found: bool = False
+    """In answer to a doubt: it stood there already when the doubt was told, and nobody has asked whether it lives."""
 
 
 class AuthCalls(Protocol):
@@ -53,14 +56,19 @@ class AuthCalls(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """What a request with a 401 knows: which session failed, and the number of its suspicion in the store."""
+    """What a request with a 401 knows: which session failed, and the number of its suspicion in the store.
+
+    No number: the store held another session already when it was told.
+    """
 
     generation: int
-    suspicion: int
+    suspicion: int | None
 
     def settled_by(self, row: StoredSession) -> bool:
         """Another session is there, or this one was proven alive after the 401."""
-        return row.live if row.generation != self.generation else row.cleared >= self.suspicion
+        if row.generation != self.generation:
+            return row.usable
+        return self.suspicion is not None and row.cleared >= self.suspicion
 
 
 class SharedLogin:
@@ -97,6 +105,8 @@ class SharedLogin:
         self._settings = settings
         self._now = now
         self._sleep = sleep
+        self.found_dead = -1
+        """The last generation that this worker has found dead."""
         self._proof: tuple[int, float] = (0, 0.0)
         # The generation that other credentials had made when this worker began; None: not looked yet.
         self._foreign: int | None = None
@@ -108,30 +118,30 @@ class SharedLogin:
 
     async def doubt(self, generation: int) -> Doubt:
         """Tell all workers that a request with this session was answered 401."""
-        suspicion = await self._store.purge(self._account, generation)
-        return Doubt(generation=generation, suspicion=suspicion or 0)
+        return Doubt(generation=generation, suspicion=await self._store.purge(self._account, generation))
 
-    async def obtain(self, doubt: Doubt | None, deadline: float) -> Session:
+    async def obtain(self, doubt: Doubt | None) -> Session:
         """A session that nothing speaks against; with a doubt, one that settles it.
+
+        It takes as long as it takes: pauses, and other workers' logins, are waited for.
 
         Raises:
             LoginRefused: the credentials were refused.
-            LoginUnavailable: there is none for now, or none before `deadline` (by `now`).
+            LoginUnavailable: an attempt failed, or the pause is longer than anybody shall wait.
+            StoreError: the store failed.
         """
         while True:
             row = await self._store.read(self._account)
             foreign = self._is_foreign(row)
-            if row.token is not None and not foreign and (doubt.settled_by(row) if doubt else row.live):
-                return Session(generation=row.generation, token=row.token, doubted=not row.live)
+            if row.token is not None and not foreign and (doubt.settled_by(row) if doubt else row.usable):
+                found = doubt is not None and doubt.suspicion is None
+                return Session(generation=row.generation, token=row.token, doubted=not row.live, found=found)
             if row.token is None or foreign:
                 self._raise_if_refused(row)
-                if row.login_wait_s > 0:
-                    await self._pause(row.login_wait_s, deadline, "logins are paused for this account")
-                    continue
-            # A lease that seems to last longer than leases do is due to a clock set back.
-            if 0 < row.lease_left_s <= self._settings.lease_s or not await self._refresh(row.generation):
-                poll_s = _POLL_S * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
-                await self._pause(poll_s, deadline, "another worker did not finish logging in")
+            if row.login_wait_s > 0 and (row.token is None or foreign or row.proof_paused):
+                await self._pause(row.login_wait_s)
+            elif row.lease_left_s > 0 or not await self._refresh(row.generation):
+                await self._sleep(_POLL_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
 
     def _is_foreign(self, row: StoredSession) -> bool:
         """Whether other credentials have made the session, and before this worker began.
@@ -144,15 +154,18 @@ class SharedLogin:
         return row.generation == self._foreign
 
     def _raise_if_refused(self, row: StoredSession) -> None:
-        if row.refused_fingerprint in self._fingerprints:
+        if self._is_refused(row):
             raise LoginRefused(
                 f"account {self._account}: {row.refused_reason}; no login until the credentials change "
                 "or `tradewind session unlock`"
             )
 
-    async def _pause(self, seconds: float, deadline: float, reason: str) -> None:
-        if self._now() + seconds > deadline:
-            raise LoginUnavailable(f"account {self._account}: {reason}", retry_after_s=seconds)
+    def _is_refused(self, row: StoredSession) -> bool:
+        return not set(self._fingerprints).isdisjoint(row.refused_fingerprints)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > self._settings.wait_s:
+            raise LoginUnavailable(f"account {self._account}: logins are paused", retry_after_s=seconds)
         # Not in one go: an operator may unlock, or other credentials log in, in the meantime.
         await self._sleep(min(seconds, 1.0))
 
@@ -168,10 +181,10 @@ class SharedLogin:
         pause_s: float | None = None
         foreign = self._is_foreign(row)
         try:
-            if not foreign and (row.live or (row.token is not None and await self._still_alive(row, row.token))):
+            if not foreign and row.token is not None and (row.usable or not await self._is_dead(row, row.token)):
                 return True
-            refused = row.refused_fingerprint in self._fingerprints
-            if refused or row.login_wait_s > 0 or self._now() + self._settings.answer_timeout_s > lease_end:
+            late = self._now() + self._settings.answer_timeout_s > lease_end
+            if late or self._is_refused(row) or row.login_wait_s > 0:
                 return True
             # If this is cancelled there may be a session all the same: the interval holds in any case.
             pause_s = self._settings.interval_s
@@ -180,35 +193,41 @@ class SharedLogin:
                 with suppress(ServiceTradeError):
                     await self._calls.logout(row.token)
         finally:
-            await self._store.release(self._account, self._owner, pause_s=pause_s)
+            # Where the store fails the lease runs out by itself, and what went wrong before is what matters.
+            with suppress(StoreError):
+                await self._store.release(self._account, self._owner, pause_s=pause_s)
         return True
 
-    async def _still_alive(self, row: StoredSession, token: Secret) -> bool:
+    async def _is_dead(self, row: StoredSession, token: Secret) -> bool:
+        """Ask. A session that lives is a suspect no more; one that is dead is buried, if the lease is still ours."""
         began = self._now()
-        if await self._calls.is_alive(token):
+        try:
+            alive = await self._calls.is_alive(token)
+        except LoginUnavailable as error:
+            await self._failed(row, error)
+            return False
+        if alive:
             await self._store.restore(self._account, self._owner, row.generation, row.suspicions)
             self._proof = (row.generation, began)
-            return True
+            return False
         log_event(_log, "session.dead", account=self._account, generation=row.generation)
-        await self._store.bury(self._account, self._owner, row.generation)
-        return False
+        self.found_dead = row.generation
+        return await self._store.bury(self._account, self._owner, row.generation)
 
     async def _login(self, row: StoredSession) -> bool:
         """Log in and store the session. False: another worker was quicker."""
-        interval_s = self._settings.interval_s
         try:
             token = await self._calls.login()
         except LoginRefused as error:
             log_event(_log, "session.refused", level=logging.ERROR, account=self._account, reason=str(error))
-            fingerprint = self._fingerprints[0]
-            await self._store.record_refusal(self._account, self._owner, fingerprint, str(error), pause_s=interval_s)
-            raise
+            refused = (*row.refused_fingerprints, self._fingerprints[0])
+            pause_s = self._pause_after(row.login_failures, None)
+            if await self._store.record_refusal(self._account, self._owner, refused, str(error), pause_s=pause_s):
+                raise
+            return False
         except LoginUnavailable as error:
-            pause_s = self._pause_after(row.login_failures, error.retry_after_s)
-            fields = {"account": self._account, "reason": str(error), "pause_s": round(pause_s, 1)}
-            log_event(_log, "session.login_failed", level=logging.WARNING, **fields)
-            await self._store.record_failure(self._account, self._owner, pause_s)
-            raise LoginUnavailable(f"account {self._account}: {error}", retry_after_s=pause_s) from error
+            await self._failed(row, error)
+            return False
         saved: int | None = None
         try:
             saved = await self._store.save(
@@ -217,7 +236,7 @@ class SharedLogin:
                 row.generation,
                 token,
                 fingerprint=self._fingerprints[0],
-                login_interval_s=interval_s,
+                login_interval_s=self._settings.interval_s,
             )
         finally:
             if saved is None:
@@ -225,6 +244,14 @@ class SharedLogin:
         if saved is not None:
             log_event(_log, "session.login", account=self._account, generation=saved)
         return saved is not None
+
+    async def _failed(self, row: StoredSession, error: LoginUnavailable) -> None:
+        """Let everybody pause, and raise; but if another worker took over meanwhile, what it brings is what counts."""
+        pause_s = self._pause_after(row.login_failures, error.retry_after_s)
+        if await self._store.record_failure(self._account, self._owner, pause_s):
+            fields = {"account": self._account, "reason": str(error), "pause_s": round(pause_s, 1)}
+            log_event(_log, "session.login_failed", level=logging.WARNING, **fields)
+            raise LoginUnavailable(f"account {self._account}: {error}", retry_after_s=pause_s) from error
 
     async def _discard(self, token: Secret) -> None:
         """End a session that was not stored: another worker took over in the meantime, or the store failed."""

@@ -8,13 +8,14 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from runtime.settings import LoginSettings
 from runtime.toml_reader import Secret
 from schemas.errors import LoginUnavailable
-from servicetrade.login import AuthCalls, Doubt, Session, SharedLogin
+from servicetrade.login import AuthCalls, Session, SharedLogin
 from servicetrade.session_store import SessionStore
 
 
@@ -53,8 +54,22 @@ def new_owner() -> str:
     return f"{socket.gethostname()[:30]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
 
 
+@dataclass(slots=True)
+class _Obtaining:
+    """A task that obtains a session for everybody in this process who waits for it."""
+
+    task: asyncio.Task[Session]
+    doubts: int | None
+    """The generation that it doubts, or None."""
+    began: float
+    """Before it told the store of its doubt (monotonic)."""
+
+
 class SharedSession:
     """One account's session as this process sees it (`SessionSource`). Never logs out.
+
+    Whoever needs one waits for the same task. The task is nobody's own: a caller that is cancelled, or out of time,
+    ends its own waiting, and no login.
 
     Args:
         account: the account's name, the key in the store.
@@ -81,54 +96,72 @@ class SharedSession:
             fingerprints=fingerprints,
             settings=settings,
             now=time.monotonic,
-            sleep=asyncio.sleep,
+            sleep=self._sleep,
         )
+        self._account = account
         self._wait_s = settings.wait_s
-        self._lock = asyncio.Lock()
+        self._closing = asyncio.Event()
         self._current: Session | None = None
-        self._failures = 0
-        self._failure = LoginUnavailable("")
+        self._obtaining: _Obtaining | None = None
 
     async def current(self) -> Session:
         """See `SessionSource`."""
-        if self._current is not None:
-            return self._current
-        async with self._turn() as deadline:
-            return self._current or await self._obtain(None, deadline)
+        async with self._patience():
+            # Also while it is doubted: a resource that always answers 401 shall not stop the others.
+            if self._current is not None and self._current.generation != self._login.found_dead:
+                return self._current
+            return await asyncio.shield((self._obtaining or self._begin(None)).task)
 
     async def replace(self, failed: Session, failed_at: float) -> Session:
         """See `SessionSource`."""
-        async with self._turn() as deadline:
-            if self._current is not None and self._current.generation != failed.generation:
-                return self._current
-            if self._login.proven_since(failed.generation, failed_at):
-                return failed
-            self._current = None
-            return await self._obtain(await self._login.doubt(failed.generation), deadline)
+        async with self._patience():
+            while True:
+                if self._current is not None and self._current.token != failed.token:
+                    return replace(self._current, found=True)
+                if self._login.proven_since(failed.generation, failed_at):
+                    return failed
+                obtaining = self._obtaining or self._begin(failed.generation)
+                session = await asyncio.shield(obtaining.task)
+                if session.token != failed.token:
+                    return session
+                # A proof that was asked for before this 401 says nothing about it.
+                if obtaining.doubts == failed.generation and obtaining.began >= failed_at:
+                    return session
 
-    async def _obtain(self, doubt: Doubt | None, deadline: float) -> Session:
-        session = await self._login.obtain(doubt, deadline)
-        self._current = None if session.doubted else session
-        return session
+    async def close(self) -> None:
+        """Wait for nothing more; a login that is under way is brought to its end."""
+        self._closing.set()
+        if self._obtaining is not None:
+            await asyncio.wait({self._obtaining.task})
+
+    def _begin(self, doubted: int | None) -> _Obtaining:
+        task = asyncio.create_task(self._obtain(doubted), name=f"session:{self._account}")
+        # Looked at here as well: those who wait for it may all have gone.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._obtaining = _Obtaining(task, doubted, time.monotonic())
+        return self._obtaining
+
+    async def _obtain(self, doubted: int | None) -> Session:
+        found: Session | None = None
+        try:
+            doubt = None if doubted is None else await self._login.doubt(doubted)
+            found = await self._login.obtain(doubt)
+            return found
+        finally:
+            self._current = None if found is None or found.doubted else found
+            self._obtaining = None
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+            raise LoginUnavailable(f"account {self._account}: this process is stopping")
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[float]:
-        """The lock, and the moment at which waiting ends; a failure while queueing for it is this caller's too."""
-        deadline = time.monotonic() + self._wait_s
-        failures_before = self._failures
+    async def _patience(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._wait_s):
-                await self._lock.acquire()
+                yield
         except TimeoutError:
-            raise LoginUnavailable("no session in time: this process is still trying to log in") from None
-        try:
-            if self._failures != failures_before:
-                raise LoginUnavailable(str(self._failure), retry_after_s=self._failure.retry_after_s)
-            try:
-                yield deadline
-            except LoginUnavailable as error:
-                self._failures += 1
-                self._failure = error
-                raise
-        finally:
-            self._lock.release()
+            reason = f"no session within {self._wait_s:g} s: a login, or a pause, is still under way"
+            raise LoginUnavailable(f"account {self._account}: {reason}") from None

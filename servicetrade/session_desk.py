@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from runtime.settings import Settings
 from runtime.toml_reader import Secret
-from schemas.errors import LoginUnavailable, SettingsError
+from schemas.errors import ApiUnreachable, LoginUnavailable, SettingsError
 from servicetrade.client import ServiceTradeClient
 from servicetrade.session import new_owner
-from servicetrade.session_store import StoredSession
+from servicetrade.stored_session import StoredSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class SessionDesk:
         return SessionState(
             account=account,
             row=row,
-            refused=row.refused_fingerprint in fingerprints,
+            refused=not set(fingerprints).isdisjoint(row.refused_fingerprints),
             foreign=row.fingerprint is not None and row.fingerprint not in fingerprints,
         )
 
@@ -101,11 +101,17 @@ class SessionDesk:
             raise LoginUnavailable(f"account {account}: a worker is busy with the session; try again in a moment")
         try:
             if row.token is not None:
-                await self._client.auth_calls(account).logout(row.token)
+                await self._end(account, row.token)
             await self._store.bury(account, owner, row.generation)
         finally:
             await self._store.release(account, owner)
         return row.token is not None
+
+    async def _end(self, account: str, token: Secret) -> None:
+        try:
+            await self._client.auth_calls(account).logout(token)
+        except ApiUnreachable as error:
+            raise ApiUnreachable(f"account {account}: {error}; the session is still the shared one") from None
 
     async def unlock(self, account: str) -> bool:
         """Forget a refusal, the failures and the pause; False: nobody has ever logged in or tried to."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -12,9 +11,11 @@ from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Row, String, T
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql import ColumnElement
 
-from runtime.database import create_tables, database_now, reading, upsert
+from runtime.database import create_tables, database_now, reading, transaction, upsert
+from runtime.settings import LONGEST_LEASE_S, LONGEST_PAUSE_S
 from runtime.toml_reader import Secret
 from schemas.errors import SettingsError
+from servicetrade.stored_session import StoredSession
 
 METADATA = MetaData()
 
@@ -36,50 +37,18 @@ SESSIONS = Table(
     Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
     Column("login_failures", BigInteger, nullable=False, server_default="0"),
     Column("not_before_ms", BigInteger, nullable=False, server_default="0"),
-    # Set: a login with the credentials of this fingerprint was refused, and no other may be made with them.
-    Column("refused_fingerprint", String(64)),
+    # Of credentials with which a login was refused, separated by spaces: no other may be made with them.
+    Column("refused_fingerprints", Text, nullable=False, server_default=""),
     Column("refused_reason", Text),
     Column("updated_ms", BigInteger, nullable=False, server_default="0"),
 )
 
-LONGEST_PAUSE_S = 3600.0
-"""No pause between logins is longer, whatever a Retry-After says or however far a clock was set back."""
-
+_MOST_REFUSED = 8
 _FREE: dict[str, Any] = {"lease_owner": None, "lease_until_ms": 0}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredSession:
-    """An account's row, its times as seconds from now by the database's clock."""
-
-    generation: int = 0
-    token: Secret | None = None
-    """None: never logged in, proven dead, or encrypted with a key that this process does not have."""
-    undecryptable: bool = False
-    """There is a token, but encrypted with another key."""
-    fingerprint: str | None = None
-    """Of the credentials that made the session."""
-    made_ms: int = 0
-    """When it was made, in milliseconds since the epoch; 0: there was none yet."""
-    suspicions: int = 0
-    cleared: int = 0
-    lease_owner: str | None = None
-    lease_left_s: float = 0.0
-    login_wait_s: float = 0.0
-    """So long nobody may log in."""
-    login_failures: int = 0
-    refused_fingerprint: str | None = None
-    refused_reason: str | None = None
-    updated_ms: int = 0
-
-    @property
-    def live(self) -> bool:
-        """There is a token, and nothing that speaks against it."""
-        return self.token is not None and self.suspicions <= self.cleared
-
-
 class SessionStore:
-    """The table `sessions`. Every method is one transaction, and safe to call from any number of processes.
+    """The table `sessions`. Every method is one transaction, safe to call from any number of processes; StoreError.
 
     Args:
         engine: from `runtime.database.open_database`.
@@ -110,6 +79,7 @@ class SessionStore:
         credentials = f"{username}\0{password.reveal()}".encode()
         return tuple(hmac.new(key, credentials, hashlib.sha256).hexdigest() for key in self._keys)
 
+    @transaction
     async def read(self, account: str) -> StoredSession:
         """The account's row; an absent one reads as generation 0."""
         query = select(SESSIONS, database_now().label("now_ms")).where(SESSIONS.c.account == account)
@@ -134,16 +104,15 @@ class SessionStore:
         Returns:
             The row as it is now, or None if someone else holds the lease or the generation has moved on.
         """
-        now, ttl_ms = database_now(), round(ttl_s * 1000)
-        # Nobody gets a lease for longer than ttl: one that seems to last longer is due to a clock set back.
-        free = or_(SESSIONS.c.lease_until_ms <= now, SESSIONS.c.lease_until_ms > now + ttl_ms)
-        values = {"lease_owner": owner, "lease_until_ms": now + ttl_ms}
+        now = database_now()
+        free = or_(SESSIONS.c.lease_until_ms <= now, SESSIONS.c.lease_until_ms > now + round(LONGEST_LEASE_S * 1000))
+        values = {"lease_owner": owner, "lease_until_ms": now + round(min(ttl_s, LONGEST_LEASE_S) * 1000)}
         row = await self._change(account, values, SESSIONS.c.generation == generation, free, create=generation == 0)
         return None if row is None else self._stored(row)
 
     async def restore(self, account: str, owner: str, generation: int, suspicions: int) -> bool:
         """The lease holder found the session alive, having read `suspicions` before it asked; gives the lease back."""
-        values = {"cleared": suspicions, **_FREE}
+        values = {"cleared": suspicions, "login_failures": 0, **_FREE}
         return await self._change(account, values, *_held(owner, generation)) is not None
 
     async def bury(self, account: str, owner: str, generation: int) -> bool:
@@ -178,32 +147,34 @@ class SessionStore:
             "cleared": 0,
             "login_failures": 0,
             "not_before_ms": _from_now(login_interval_s),
-            "refused_fingerprint": None,
-            "refused_reason": None,
             **_FREE,
         }
         row = await self._change(account, values, *_held(owner, generation))
         return None if row is None else row.generation
 
     async def record_failure(self, account: str, owner: str, pause_s: float) -> bool:
-        """The lease holder's login failed: nobody logs in for `pause_s`; gives the lease back."""
+        """/auth failed the lease holder: nobody asks it again or logs in for `pause_s`; gives the lease back."""
         failures = SESSIONS.c.login_failures + 1
         values = {"login_failures": failures, "not_before_ms": _from_now(pause_s), **_FREE}
         return await self._change(account, values, SESSIONS.c.lease_owner == owner) is not None
 
-    async def record_refusal(self, account: str, owner: str, fingerprint: str, reason: str, *, pause_s: float) -> bool:
+    async def record_refusal(
+        self, account: str, owner: str, fingerprints: tuple[str, ...], reason: str, *, pause_s: float
+    ) -> bool:
         """ServiceTrade refused the lease holder's credentials: they are not used again; gives the lease back.
 
         Args:
             account: whose credentials they are.
             owner: the lease holder.
-            fingerprint: the first of `fingerprints` of these credentials.
+            fingerprints: what the row holds as refused, and the first of `fingerprints` of these credentials; the last
+                eight are kept.
             reason: one line for people.
             pause_s: other credentials wait for so long.
         """
         values = {
-            "refused_fingerprint": fingerprint,
+            "refused_fingerprints": " ".join(fingerprints[-_MOST_REFUSED:]),
             "refused_reason": reason,
+            "login_failures": SESSIONS.c.login_failures + 1,
             "not_before_ms": _from_now(pause_s),
             **_FREE,
         }
@@ -215,10 +186,11 @@ class SessionStore:
         return await self._change(account, values, SESSIONS.c.lease_owner == owner) is not None
 
     async def unlock(self, account: str) -> bool:
-        """An operator allows logins at once: forgets a refusal, failures and the pause. False: no such row."""
-        values = {"refused_fingerprint": None, "refused_reason": None, "login_failures": 0, "not_before_ms": 0}
+        """An operator allows logins at once: forgets refusals, failures and the pause. False: no such row."""
+        values = {"refused_fingerprints": "", "refused_reason": None, "login_failures": 0, "not_before_ms": 0}
         return await self._change(account, values) is not None
 
+    @transaction
     async def _change(
         self, account: str, values: dict[str, Any], *where: ColumnElement[bool], create: bool = False
     ) -> Row[Any] | None:
@@ -236,6 +208,7 @@ class SessionStore:
 
     def _stored(self, row: Row[Any]) -> StoredSession:
         token = self._decrypt(row.token)
+        lease_left_s = (row.lease_until_ms - row.now_ms) / 1000
         login_wait_s = (row.not_before_ms - row.now_ms) / 1000
         return StoredSession(
             generation=row.generation,
@@ -246,10 +219,10 @@ class SessionStore:
             suspicions=row.suspicions,
             cleared=row.cleared,
             lease_owner=row.lease_owner,
-            lease_left_s=max(0.0, (row.lease_until_ms - row.now_ms) / 1000),
+            lease_left_s=lease_left_s if 0 < lease_left_s <= LONGEST_LEASE_S else 0.0,
             login_wait_s=login_wait_s if 0 < login_wait_s <= LONGEST_PAUSE_S else 0.0,
             login_failures=row.login_failures,
-            refused_fingerprint=row.refused_fingerprint,
+            refused_fingerprints=tuple(row.refused_fingerprints.split()),
             refused_reason=row.refused_reason,
             updated_ms=row.updated_ms,
         )

@@ -7,7 +7,16 @@ from http import HTTPStatus
 from typing import Any
 
 from schemas.change import EntityChange
-from schemas.errors import ApiError, ApiUnreachable, LoginRefused, LoginUnavailable, NotFound, Reject, RetryLater
+from schemas.errors import (
+    ApiError,
+    ApiUnreachable,
+    LoginRefused,
+    LoginUnavailable,
+    NotFound,
+    Reject,
+    RetryLater,
+    StoreError,
+)
 from servicetrade.client import ServiceTradeClient
 from sinks.mirror_core import Snapshot, newest_of, outcomes_of, snapshot_of
 from sinks.mirror_store import MirrorStore
@@ -73,7 +82,7 @@ class Mirror:
             entity: dict[str, Any] = await account.get(change.entity_type, change.entity_id)
         except NotFound:
             return None
-        except ApiUnreachable as error:
+        except (ApiUnreachable, StoreError) as error:
             raise RetryLater(str(error)) from error
         except LoginUnavailable as error:
             raise RetryLater(str(error), after_s=error.retry_after_s) from error

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Column, MetaData, Row, String, Table, Text, s
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import ColumnElement
 
-from runtime.database import create_tables, database_now, reading, upsert
+from runtime.database import create_tables, database_now, reading, transaction, upsert
 from schemas.change import EntityChange
 from sinks.mirror_core import Snapshot, Version, wins
 
@@ -63,6 +63,7 @@ class MirrorStore:
         """Create the table if it does not exist; several processes may do so at the same time."""
         await create_tables(self._engine, METADATA)
 
+    @transaction
     async def begin_read(self, change: EntityChange) -> Reading | None:
         """Take a ticket, before the GET; None if the change has had its effect, and nothing was done."""
         take = (
@@ -78,6 +79,7 @@ class MirrorStore:
                 row = (await connection.execute(take)).one_or_none()
         return None if row is None else Reading(ticket=row.ticket, last_sequence=row.last_sequence)
 
+    @transaction
     async def write(self, change: EntityChange, ticket: int, snapshot: Snapshot) -> bool:
         """Write what a read found, and that the change has had its effect.
 
@@ -105,6 +107,7 @@ class MirrorStore:
             await _write(connection, row, change, values)
         return won
 
+    @transaction
     async def mark_deleted(self, change: EntityChange, *, at: int | None) -> str:
         """Mark the entity deleted and keep its last data; again for a marked one changes nothing but the sequence.
 
@@ -129,6 +132,7 @@ class MirrorStore:
                 await _write(connection, row, change, values)
         return str(row.last_sequence)
 
+    @transaction
     async def read(self, account: str, entity_type: str, entity_id: str) -> Row[Any] | None:
         """The entity's row, or None."""
         key = (account, entity_type, entity_id)
@@ -138,6 +142,7 @@ class MirrorStore:
         async with reading(self._engine).begin() as connection:
             return (await connection.execute(query)).one_or_none()
 
+    @transaction
     async def rows(self) -> list[Row[Any]]:
         """Every row of an entity that was read or is known to be deleted."""
         query = select(ENTITIES).where(ENTITIES.c.mirrored_at.is_not(None))

@@ -121,15 +121,14 @@ def test_a_worker_waits_for_a_broker_that_is_not_there_and_can_be_stopped_meanwh
     assert "process.stopped" in out
 
 
-def test_an_account_whose_login_was_refused_is_unlocked_by_name(tmp_path: Path) -> None:
+def test_a_session_command_on_a_store_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     config = CONFIG.replace('{ env = "HOME" }', '{ file = "key" }', 1)
     (tmp_path / "tradewind.toml").write_text(config)
     (tmp_path / "key").write_text(Fernet.generate_key().decode())
-    unknown = tradewind("session", "unlock", "birch", folder=tmp_path)
-    assert unknown.returncode == 2
-    assert "birch: no such account; configured: acme" in unknown.stderr
-    known = tradewind("session", "unlock", "acme", folder=tmp_path)
-    assert (known.returncode, known.stdout) == (0, "acme: there was no session yet\n")
+    shown = tradewind("session", "list", folder=tmp_path)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr == f"tradewind: store.url: {tmp_path / 'data.db'} is not there\n"
+    assert not (tmp_path / "data.db").exists()
 
 
 def test_a_new_hook_secret_is_one_that_the_configuration_takes() -> None:

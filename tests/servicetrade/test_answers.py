@@ -24,6 +24,9 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
         ("soon", None),
         ("-5", None),
         ("", None),
+        ("999999999", 3600),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
+        ("Fri, 1 Jan 99999999999 00:00:00 GMT", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
@@ -70,7 +73,15 @@ def test_items_are_found_under_their_key_or_in_the_only_array() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "pages"), [({"totalPages": 3}, 3), ({"totalPages": "3"}, 1), ({"totalPages": 0}, 1), (None, 1)]
+    ("data", "pages"),
+    [
+        ({"totalPages": 3}, 3),
+        ({"totalPages": "3"}, 3),
+        ({"totalPages": "three"}, 1),
+        ({"totalPages": True}, 1),
+        ({"totalPages": 0}, 1),
+        (None, 1),
+    ],
 )
 def test_a_missing_or_invalid_page_count_is_one(data: Any, pages: int) -> None:
     assert total_pages(data) == pages

@@ -10,11 +10,12 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from runtime import metrics
-from runtime.settings import LoginSettings, StoreSettings
+from runtime.settings import LoginSettings, ServiceTradeSettings, StoreSettings
 from runtime.toml_reader import Secret
 from schemas.errors import ApiError, ApiUnreachable, LoginRefused, LoginUnavailable
 from servicetrade.account import Account
 from servicetrade.auth import CookieCalls
+from servicetrade.client import open_client
 from servicetrade.login import Session
 from tests.servicetrade.conftest import ACCOUNT, OpenAccount, OpenStore
 from tests.servicetrade.fake import FakeServiceTrade
@@ -188,7 +189,7 @@ async def test_a_login_without_a_session_in_its_answer_is_tried_again_after_a_pa
 async def test_pauses_grow_with_every_failed_login(
     api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
 ) -> None:
-    login = LoginSettings(interval_s=0.02, longest_pause_s=10_000)
+    login = LoginSettings(interval_s=0.02, longest_pause_s=3600)
     pauses = []
     for _ in range(4):
         api.login_answers.append(Response(status_code=503))
@@ -210,19 +211,61 @@ async def test_a_login_that_never_answers_gives_up_and_frees_the_lease(
     api.login_may_finish.set()
 
 
-async def test_a_cancelled_login_frees_the_lease_and_the_next_call_logs_in(
-    api: FakeServiceTrade, open_account: OpenAccount, open_store: OpenStore, sqlite_settings: StoreSettings
+async def test_a_caller_that_is_cancelled_ends_no_login_for_the_others(
+    api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
 ) -> None:
     api.login_may_finish.clear()
     worker = await open_account(sqlite_settings)
-    call = asyncio.create_task(worker.get("job", 1))
+    first, second = (asyncio.create_task(worker.get("job", i)) for i in (1, 2))
     await until(lambda: api.logins == 1)
-    call.cancel()
+    first.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await call
-    assert (await (await open_store(sqlite_settings)).read("acme")).lease_owner is None
+        await first
     api.login_may_finish.set()
-    await worker.get("job", 1)
+    assert await second == {"id": 2}
+    assert (api.logins, len(api.sessions)) == (1, 1)
+
+
+async def test_callers_with_less_patience_than_a_login_takes_do_not_make_it_start_again(
+    api: FakeServiceTrade, open_account: OpenAccount, sqlite_settings: StoreSettings
+) -> None:
+    api.login_may_finish.clear()
+    worker = await open_account(sqlite_settings)
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await worker.get("job", 1)
+    api.login_may_finish.set()
+    assert await worker.get("job", 1) == {"id": 1}
+    assert (api.logins, len(api.sessions)) == (1, 1)
+
+
+async def test_a_client_that_is_closed_brings_its_login_to_an_end_and_leaves_the_session_to_others(
+    api: FakeServiceTrade, open_account: OpenAccount, open_store: OpenStore, sqlite_settings: StoreSettings
+) -> None:
+    api.login_may_finish.clear()
+    where, store = ServiceTradeSettings(base_url=api.url), await open_store(sqlite_settings)
+    async with open_client(where, {"acme": ACCOUNT}, store) as client:
+        call = asyncio.create_task(client.account("acme").get("job", 1))
+        await until(lambda: api.logins == 1)
+        call.cancel()
+        api.login_may_finish.set()
+    assert (await store.read("acme")).live
+    await (await open_account(sqlite_settings)).get("job", 1)
+    assert (api.logins, len(api.sessions)) == (1, 1)
+
+
+async def test_a_client_that_is_closed_waits_for_no_other_workers_login(
+    api: FakeServiceTrade, open_store: OpenStore, sqlite_settings: StoreSettings
+) -> None:
+    store = await open_store(sqlite_settings)
+    assert await store.try_lease("acme", "another", 0, 100) is not None
+    where = ServiceTradeSettings(base_url=api.url)
+    async with open_client(where, {"acme": ACCOUNT}, store) as client:
+        call = asyncio.create_task(client.account("acme").get("job", 1))
+        await asyncio.sleep(0)
+    with pytest.raises(LoginUnavailable, match="stopping"):
+        await call
 
 
 async def test_a_lease_holder_that_died_blocks_others_only_until_its_lease_ends(
@@ -248,12 +291,12 @@ async def test_who_waits_too_long_for_a_login_of_its_own_process_gives_up_and_th
 ) -> None:
     api.login_may_finish.clear()
     worker = await open_account(sqlite_settings, login=LoginSettings(wait_s=0.2))
-    first = asyncio.create_task(worker.get("job", 1))
-    await until(lambda: api.logins == 1)
-    with pytest.raises(LoginUnavailable, match="still trying"):
-        await worker.get("job", 2)
+    for job in (1, 2):
+        with pytest.raises(LoginUnavailable, match=r"no session within 0\.2 s"):
+            await worker.get("job", job)
     api.login_may_finish.set()
-    await first
+    await until(lambda: len(api.sessions) == 1)
+    assert await worker.get("job", 3) == {"id": 3}
     assert api.logins == 1
 
 
@@ -413,3 +456,57 @@ async def test_a_403_that_is_configured_as_throttling_pauses_and_stops_nothing(
         await worker.get("job", 1)
     await worker.get("job", 1)
     assert api.logins == 2
+
+
+async def test_two_wrong_passwords_are_each_tried_once(
+    api: FakeServiceTrade, open_account: OpenAccount, store_settings: StoreSettings
+) -> None:
+    workers = [await open_account(store_settings, password=wrong) for wrong in ("one", "two", "one", "two")]
+    for _ in range(3):
+        outcomes = await asyncio.gather(*(worker.get("job", 1) for worker in workers), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [LoginRefused] * 4
+    assert api.logins == 2
+
+
+async def test_who_comes_back_after_two_sessions_have_died_meanwhile_fails_no_call(
+    api: FakeServiceTrade, open_account: OpenAccount, store_settings: StoreSettings
+) -> None:
+    busy, idle = await open_account(store_settings), await open_account(store_settings)
+    await call_all([busy, idle], 2)
+    api.kill_sessions()
+    await busy.get("job", 1)
+    api.kill_sessions()
+    await idle.get("job", 2)
+    assert (api.logins, len(api.sessions)) == (3, 1)
+
+
+async def test_while_auth_fails_only_the_doubted_request_does_and_auth_is_left_alone(
+    api: FakeServiceTrade, open_account: OpenAccount, store_settings: StoreSettings
+) -> None:
+    workers = [await open_account(store_settings) for _ in range(2)]
+    await call_all(workers, 2)
+    api.always_401.add("/api/job/13")
+    api.auth_answers.append(Response(status_code=429, headers={"Retry-After": "600"}))
+    for worker in workers * 3:
+        with pytest.raises(LoginUnavailable) as caught:
+            await worker.get("job", 13)
+        assert 500 < (caught.value.retry_after_s or 0) <= 600
+        await call_all([*workers, await open_account(store_settings)], 3)
+    assert (api.logins, api.asked["GET /api/auth"]) == (1, 1)
+
+
+async def test_calls_go_on_while_one_of_them_is_in_doubt(
+    api: FakeServiceTrade, open_account: OpenAccount, open_store: OpenStore, sqlite_settings: StoreSettings
+) -> None:
+    worker = await open_account(sqlite_settings)
+    await worker.get("job", 1)
+    api.always_401.add("/api/job/13")
+    store = await open_store(sqlite_settings)
+    assert await store.try_lease("acme", "another", 1, 60) is not None
+    doubted = asyncio.create_task(worker.get("job", 13))
+    await until(lambda: api.asked["GET /api/job/13"] == 1)
+    assert await worker.get("job", 2) == {"id": 2}
+    await store.release("acme", "another")
+    with pytest.raises(ApiError, match="401"):
+        await doubted
+    assert api.logins == 1

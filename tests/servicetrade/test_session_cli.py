@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 
 from runtime.session_cli import session_app
 from runtime.settings import LoginSettings, StoreSettings, read_settings
-from schemas.errors import ApiUnreachable, LoginRefused, LoginUnavailable, SettingsError
+from schemas.errors import ApiUnreachable, LoginRefused, LoginUnavailable, SettingsError, StoreError
 from servicetrade.client import ServiceTradeClient, open_servicetrade
 from tests.servicetrade.conftest import OpenStore
 from tests.servicetrade.site import SECRETS, Site
@@ -59,10 +59,10 @@ async def test_list_shows_every_account_in_a_line(site: Site, client: ServiceTra
     code, printed = await run("list")
     assert code == 0
     head, acme, bolt = printed.splitlines()
-    assert head.split() == ["account", "session", "generation", "made", "logins"]
+    assert head.split() == ["account", "session", "generation", "made", "next", "login"]
     assert acme.split()[:3] == ["acme", "live", "1"]
-    assert acme.split()[-1] == "allowed"
-    assert bolt.split() == ["bolt", "none", "0", "-", "allowed"]
+    assert acme.endswith("when it is needed")
+    assert bolt.split()[:4] == ["bolt", "none", "0", "-"]
 
 
 async def test_show_tells_all_but_the_token(
@@ -155,9 +155,9 @@ async def test_a_paused_account_is_shown_with_how_long(site: Site, client: Servi
     code, printed = await run("list")
     assert code == 0
     assert "paused" in printed
-    assert "s, 1 failed" in printed
+    assert "s at the earliest, 1 failed" in printed
     assert await run("unlock", "acme") == (0, "acme: logins are allowed again\n")
-    assert "allowed" in (await run("show", "acme"))[1]
+    assert "when it is needed" in (await run("show", "acme"))[1]
 
 
 async def test_a_session_made_with_other_credentials_is_told_apart(
@@ -169,6 +169,14 @@ async def test_a_session_made_with_other_credentials_is_told_apart(
 
 
 @pytest.mark.parametrize("command", ["show", "check", "drop", "unlock"])
+@pytest.mark.usefixtures("client")
 async def test_an_account_that_is_not_configured_is_said(run: Run, command: str) -> None:
     with pytest.raises(SettingsError, match="zebra: no such account; configured: acme, bolt"):
         await run(command, "zebra")
+
+
+async def test_a_store_that_is_not_there_is_said_and_not_made(site: Site, run: Run, tmp_path: Path) -> None:
+    assert site.config.exists()
+    with pytest.raises(StoreError, match=r"store\.url: .*store\.db is not there"):
+        await run("list")
+    assert not (tmp_path / "state").exists()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import make_url
+from sqlalchemy import make_url, update
 
+from runtime.database import open_database
 from runtime.settings import StoreSettings
 from runtime.toml_reader import Secret
-from schemas.errors import SettingsError
-from servicetrade.session_store import SessionStore
+from schemas.errors import SettingsError, StoreError
+from servicetrade.session_store import SESSIONS, SessionStore
 from tests.servicetrade.conftest import OpenStore
 
 pytestmark = pytest.mark.anyio
@@ -64,9 +67,43 @@ async def test_a_lease_that_has_run_out_can_be_taken(store: SessionStore) -> Non
     assert 0 < row.lease_left_s <= 10
 
 
-async def test_a_lease_longer_than_any_lease_is_a_clock_set_back_and_can_be_taken(store: SessionStore) -> None:
+async def test_a_lease_longer_than_any_lease_is_a_clock_set_back_and_can_be_taken(
+    store: SessionStore, store_settings: StoreSettings
+) -> None:
     assert await store.try_lease("acme", "yesterday", 0, 86_400) is not None
+    assert 100 < (await store.read("acme")).lease_left_s <= 120
+    async with open_database(store_settings) as engine, engine.begin() as connection:
+        await connection.execute(update(SESSIONS).values(lease_until_ms=SESSIONS.c.lease_until_ms + 86_400_000))
+    assert (await store.read("acme")).lease_left_s == 0
     assert await store.try_lease("acme", "today", 0, 10) is not None
+
+
+async def test_a_transaction_whose_caller_is_cancelled_locks_nobody_out(
+    open_store: OpenStore, store_settings: StoreSettings
+) -> None:
+    store, other = await open_store(store_settings), await open_store(store_settings)
+    await login(store, "first")
+    for number in range(40):
+        call = asyncio.create_task(store.purge("acme", 1))
+        for _ in range(number % 10):
+            await asyncio.sleep(0)
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
+        async with asyncio.timeout(5):
+            assert await other.purge("acme", 1) is not None
+
+
+async def test_a_store_that_another_holds_locked_is_an_error_of_the_store(
+    sqlite_settings: StoreSettings, open_store: OpenStore
+) -> None:
+    store = await open_store(sqlite_settings)
+    path = str(make_url(sqlite_settings.url).database)
+    with closing(sqlite3.connect(path, isolation_level=None)) as another:
+        another.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="locked"):
+            await store.purge("acme", 1)
+    assert await store.purge("acme", 1) is None
 
 
 async def test_no_lease_for_a_generation_that_has_moved_on(store: SessionStore) -> None:
@@ -141,12 +178,12 @@ async def test_failures_are_counted_and_pause_logins_until_one_succeeds(store: S
 async def test_a_refusal_is_remembered_with_its_fingerprint_until_unlocked(store: SessionStore) -> None:
     fingerprint = store.fingerprints("api", Secret("wrong"))[0]
     assert await store.try_lease("acme", "me", 0, 10) is not None
-    assert await store.record_refusal("acme", "me", fingerprint, "Invalid credentials", pause_s=60)
+    assert await store.record_refusal("acme", "me", (fingerprint,), "Invalid credentials", pause_s=60)
     row = await store.read("acme")
-    assert (row.refused_fingerprint, row.refused_reason) == (fingerprint, "Invalid credentials")
+    assert (row.refused_fingerprints, row.refused_reason) == ((fingerprint,), "Invalid credentials")
     assert await store.unlock("acme")
     row = await store.read("acme")
-    assert (row.refused_fingerprint, row.login_wait_s) == (None, 0)
+    assert (row.refused_fingerprints, row.login_wait_s, row.login_failures) == ((), 0, 0)
     assert not await store.unlock("nobody")
 
 
@@ -192,7 +229,7 @@ async def test_neither_token_nor_password_can_be_read_from_the_disk_and_the_file
     store = await open_store(sqlite_settings)
     await login(store, "k3v0c1f6m2n8q4r7t5w9x1y2z3")
     assert await store.try_lease("acme", "me", 1, 10) is not None
-    await store.record_refusal("acme", "me", store.fingerprints("api", Secret("hunter2"))[0], "no", pause_s=0)
+    await store.record_refusal("acme", "me", store.fingerprints("api", Secret("hunter2")), "no", pause_s=0)
     files = list(Path(str(make_url(sqlite_settings.url).database)).parent.iterdir())
     assert {file.name for file in files} == {"store.db", "store.db-wal", "store.db-shm"}
     for file in files:

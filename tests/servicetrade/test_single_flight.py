@@ -12,7 +12,7 @@ from runtime.toml_reader import Secret
 from schemas.errors import LoginUnavailable
 from servicetrade.login import Doubt
 from servicetrade.session import SharedSession
-from servicetrade.session_store import StoredSession
+from servicetrade.stored_session import StoredSession
 from tests.servicetrade.conftest import OpenStore
 
 pytestmark = pytest.mark.anyio
