@@ -8,7 +8,7 @@ from __future__ import annotations
 import dis
 import gc
 import types
-from collections.abc import Coroutine, Hashable
+from collections.abc import Coroutine, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -19,6 +19,9 @@ from servicetrade.login import SharedLogin
 
 LATE_S = 1e6
 """A float from here on is a time after everything that was awaited; below, how large it is makes no difference."""
+
+TOLD_TO_OTHERS = frozenset({"_proof", "found_dead"})
+"""What a SharedLogin keeps only for `servicetrade.session` to ask for: to what it does itself it is nothing."""
 
 _LEAVE = ("RETURN_VALUE", "RETURN_CONST", "RERAISE", "RAISE_VARARGS")
 
@@ -45,23 +48,27 @@ def remembered(coroutine: Coroutine[Any, Any, Any]) -> Hashable:
 
 def frozen(value: Any) -> Hashable:
     """The value as something to compare and to hash. Raises TypeError for a kind of value that is not known."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return "late" if value >= LATE_S else (value > 0) - (value < 0)
-    if isinstance(value, Secret):
-        return value.reveal()
-    if isinstance(value, tuple):
-        return tuple(frozen(item) for item in value)
-    if isinstance(value, BaseException):
-        return type(value).__name__, frozen(value.args), frozen(tuple(vars(value).items()))
-    if isinstance(value, SharedLogin):
-        return tuple(frozen(item) for item in vars(value).values())
-    if is_dataclass(value):
-        return type(value).__name__, tuple(frozen(getattr(value, field.name)) for field in fields(value))
-    if callable(value) or isinstance(value, Changeless):
-        return type(value).__name__
-    raise TypeError(f"cannot tell whether two of these are equal: {value!r}")
+    parts: Iterable[Any]
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return "late" if value >= LATE_S else (value > 0) - (value < 0)
+        case Secret():
+            parts = (value.reveal(),)
+        case tuple():
+            parts = value
+        case BaseException():
+            parts = (value.args, *vars(value).values())
+        case SharedLogin():
+            parts = (item for name, item in vars(value).items() if name not in TOLD_TO_OTHERS)
+        case _ if is_dataclass(value):
+            parts = (getattr(value, field.name) for field in fields(value))
+        case _ if callable(value) or isinstance(value, Changeless):
+            parts = ()
+        case _:
+            raise TypeError(f"cannot tell whether two of these are equal: {value!r}")
+    return type(value).__name__, *map(frozen, parts)
 
 
 def abandon(coroutine: Coroutine[Any, Any, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runtime.toml_reader import Secret
-from servicetrade.session_store import StoredSession
+from servicetrade.stored_session import StoredSession
 
 SOME_TIME_S = 1.0
 """What is left of a lease or of a pause, as long as anything is: how long they last is up to the explorer."""
@@ -43,7 +43,7 @@ class RowStore:
     def restore(self, owner: str, generation: int, suspicions: int) -> bool:
         if (row := self._held(owner, generation)) is None:
             return False
-        self.row = _free(replace(row, cleared=suspicions))
+        self.row = _free(replace(row, cleared=suspicions, login_failures=0))
         return True
 
     def bury(self, owner: str, generation: int) -> bool:
@@ -60,6 +60,8 @@ class RowStore:
             token=token,
             fingerprint=fingerprint,
             login_wait_s=_pause(login_interval_s),
+            refused_fingerprints=row.refused_fingerprints,
+            refused_reason=row.refused_reason,
         )
         return self.row.generation
 
@@ -69,11 +71,11 @@ class RowStore:
         self.row = _free(replace(row, login_failures=row.login_failures + 1, login_wait_s=_pause(pause_s)))
         return True
 
-    def record_refusal(self, owner: str, fingerprint: str, reason: str, pause_s: float) -> bool:
+    def record_refusal(self, owner: str, fingerprints: tuple[str, ...], reason: str, pause_s: float) -> bool:
         if (row := self._held(owner)) is None:
             return False
-        refused = replace(row, refused_fingerprint=fingerprint, refused_reason=reason, login_wait_s=_pause(pause_s))
-        self.row = _free(refused)
+        refused = replace(row, refused_fingerprints=fingerprints[-8:], refused_reason=reason)
+        self.row = _free(replace(refused, login_failures=row.login_failures + 1, login_wait_s=_pause(pause_s)))
         return True
 
     def release(self, owner: str, pause_s: float | None = None) -> bool:
@@ -85,7 +87,7 @@ class RowStore:
     def unlock(self) -> bool:
         if self.row is None:
             return False
-        self.row = replace(self.row, refused_fingerprint=None, refused_reason=None, login_failures=0, login_wait_s=0.0)
+        self.row = replace(self.row, refused_fingerprints=(), refused_reason=None, login_failures=0, login_wait_s=0.0)
         return True
 
     # What time does; no method of the real store.
