@@ -82,7 +82,7 @@ def set_up_logs(process: str, level: str) -> None:
     handler.setFormatter(JsonFormatter(process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # These tell each connection attempt and each request at info level; their warnings matter.
-    for name in ("aiokafka", "faust", "mode", "httpx", "httpcore", "uvicorn"):
+    for name in ("aiokafka", "aiosqlite", "faust", "mode", "httpx", "httpcore", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
     throttle = _AtMostOncePer(5.0)
     # A logger's filter does not hold for its children, so each that repeats itself gets it.

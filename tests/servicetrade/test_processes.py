@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -81,6 +82,25 @@ async def test_a_lease_holder_killed_in_its_login_costs_one_login_more_and_no_ca
     counts = await site.counts()
     assert counts["logins"] <= 1 + 2
     assert counts["live_sessions"] <= 2, "the shared one, and the one that nobody was there to receive"
+
+
+async def test_a_lease_holder_frozen_in_its_login_comes_back_to_the_session_that_another_made(
+    simulator: Simulator, store_settings: StoreSettings, open_store: OpenStore, tmp_path: Path
+) -> None:
+    site = Site(tmp_path, simulator, store_settings, login=LoginSettings(answer_timeout_s=2, lease_s=5, interval_s=0.5))
+    entity, store = await site.entity(), await open_store(store_settings)
+    async with AsyncExitStack() as stack:
+        frozen, other = await start(stack, site, 2)
+        await simulator.fault(on="login", times=1, hold=True)
+        waiting = asyncio.create_task(frozen.order(CALLS, entity))
+        await until(lambda: _held(site, "logins_held", 1))
+        frozen.process.send_signal(signal.SIGSTOP)
+        assert await other.order(CALLS, entity) == {"ok": CALLS}
+        frozen.process.send_signal(signal.SIGCONT)
+        await simulator.clear_faults()
+        assert await waiting == {"ok": CALLS}
+    assert (await store.read("acme")).generation == 1
+    assert (await site.counts())["logins"] == 2
 
 
 @pytest.mark.parametrize(
