@@ -255,6 +255,10 @@ class SharedLogin:
 
     async def _discard(self, token: Secret) -> None:
         """End a session that was not stored: another worker took over in the meantime, or the store failed."""
+        # A commit whose answer got lost has stored it all the same, and others may use it already.
+        with suppress(StoreError):
+            if (await self._store.read(self._account)).token == token:
+                return
         log_event(_log, "session.surplus", level=logging.WARNING, account=self._account)
         # One that cannot be ended is no harm: nobody else has it, and the server prunes the oldest.
         with suppress(ServiceTradeError):
