@@ -124,15 +124,14 @@ async def test_while_logins_are_throttled_for_a_minute_only_that_account_waits_a
             assert await other.order(CALLS, bolt, account="bolt") == {"ok": CALLS}
             rounds += 1
             await asyncio.sleep(0.2)
-        attempts = (await site.counts())["login_attempts"]
-        throttled_s = time.monotonic() - began
         assert not any(task.done() for task in waiting)
         await simulator.clear_faults()
+        throttled_s = time.monotonic() - began
         assert await asyncio.gather(*waiting) == [{"ok": CALLS}] * len(waiting)
-    assert 2 <= attempts <= budget(login, throttled_s)
     counts = await site.counts()
-    assert (counts["logins"], counts["login_attempts"]) == (1, attempts + 1)
-    assert rounds > 1
+    assert counts["logins"] == 1
+    assert 2 <= counts["login_attempts"] - 1 <= budget(login, throttled_s)
+    assert rounds > 0
     assert (await site.counts("bolt"))["logins"] == 1
 
 
@@ -152,7 +151,8 @@ async def test_a_soak_of_ten_thousand_calls_logs_in_once_and_once_for_each_time_
     entity = await site.entity()
 
     async def served(target: int) -> bool:
-        return bool((await site.counts())["requests"].get("GET company/{id}", 0) >= target)
+        counts = await site.counts()
+        return bool(counts["requests"]["GET company/{id}"] >= target and counts["live_sessions"] == 1)
 
     async with AsyncExitStack() as stack:
         workers = await start(stack, site)
