@@ -17,8 +17,8 @@ from schemas.encoding import encode
 from schemas.errors import ApiUnreachable, LoginRefused, LoginThrottled, LoginUnavailable, ServiceTradeError
 from servicetrade.answers import messages_of, read_body, retry_after_s, says_authenticated, token_of
 from servicetrade.governor import Governor
-from servicetrade.login import Session
 from servicetrade.session import SessionSource
+from servicetrade.stored_session import Session
 
 KIND = "tradewind_kind"
 """Where a request's extensions keep the kind that it is counted as: an entity type."""

@@ -10,7 +10,6 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 from runtime.logs import log_event
@@ -18,24 +17,12 @@ from runtime.settings import LONGEST_PAUSE_S, LoginSettings
 from runtime.toml_reader import Secret
 from schemas.errors import LoginRefused, LoginUnavailable, ServiceTradeError, StoreError
 from servicetrade.session_store import SessionStore
-from servicetrade.stored_session import StoredSession
+from servicetrade.stored_session import Doubt, Session, StoredSession
 
 _POLL_S = 0.1
 """Between two looks at the store while another worker logs in, on average."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """What a request is sent with."""
-
-    generation: int
-    token: Secret
-    doubted: bool = False
-    """Other requests have been answered 401 with it since; who is not in doubt himself asks the store again."""
-    found: bool = False
-    """In answer to a doubt: it stood there already when the doubt was told, and nobody has asked whether it lives."""
 
 
 class AuthCalls(Protocol):
@@ -52,23 +39,6 @@ class AuthCalls(Protocol):
     async def logout(self, token: Secret) -> None:
         """End a session that nobody else has seen. Raises ServiceTradeError."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doubt:
-    """What a request with a 401 knows: which session failed, and the number of its suspicion in the store.
-
-    No number: the store held another session already when it was told.
-    """
-
-    generation: int
-    suspicion: int | None
-
-    def settled_by(self, row: StoredSession) -> bool:
-        """Another session is there, or this one was proven alive after the 401."""
-        if row.generation != self.generation:
-            return row.usable
-        return self.suspicion is not None and row.cleared >= self.suspicion
 
 
 class SharedLogin:
@@ -149,19 +119,15 @@ class SharedLogin:
         Only before: two workers whose credentials differ shall not replace each other's session for ever.
         """
         if self._foreign is None:
-            others = row.fingerprint is not None and row.fingerprint not in self._fingerprints
-            self._foreign = row.generation if others else -1
+            self._foreign = row.generation if row.made_by_others(self._fingerprints) else -1
         return row.generation == self._foreign
 
     def _raise_if_refused(self, row: StoredSession) -> None:
-        if self._is_refused(row):
+        if row.refuses(self._fingerprints):
             raise LoginRefused(
                 f"account {self._account}: {row.refused_reason}; no login until the credentials change "
                 "or `tradewind session unlock`"
             )
-
-    def _is_refused(self, row: StoredSession) -> bool:
-        return not set(self._fingerprints).isdisjoint(row.refused_fingerprints)
 
     async def _pause(self, seconds: float) -> None:
         if seconds > self._settings.wait_s:
@@ -184,14 +150,13 @@ class SharedLogin:
             if not foreign and row.token is not None and (row.usable or not await self._is_dead(row, row.token)):
                 return True
             late = self._now() + self._settings.answer_timeout_s > lease_end
-            if late or self._is_refused(row) or row.login_wait_s > 0:
+            if late or row.refuses(self._fingerprints) or row.login_wait_s > 0:
                 return True
             # If this is cancelled there may be a session all the same: the interval holds in any case.
             pause_s = self._settings.interval_s
             if await self._login(row) and foreign and row.token is not None:
                 # Only now, so that wrong new credentials end nobody's session. Whoever still has it will see a 401.
-                with suppress(ServiceTradeError):
-                    await self._calls.logout(row.token)
+                await self._end(row.token)
         finally:
             # Where the store fails the lease runs out by itself, and what went wrong before is what matters.
             with suppress(StoreError):
@@ -260,7 +225,10 @@ class SharedLogin:
             if (await self._store.read(self._account)).token == token:
                 return
         log_event(_log, "session.surplus", level=logging.WARNING, account=self._account)
-        # One that cannot be ended is no harm: nobody else has it, and the server prunes the oldest.
+        await self._end(token)
+
+    async def _end(self, token: Secret) -> None:
+        # One that cannot be ended is no harm: it is not the shared one, and the server prunes the oldest.
         with suppress(ServiceTradeError):
             await self._calls.logout(token)
 

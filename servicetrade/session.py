@@ -15,8 +15,9 @@ from typing import Protocol
 from runtime.settings import LoginSettings
 from runtime.toml_reader import Secret
 from schemas.errors import LoginUnavailable
-from servicetrade.login import AuthCalls, Session, SharedLogin
+from servicetrade.login import AuthCalls, SharedLogin
 from servicetrade.session_store import SessionStore
+from servicetrade.stored_session import Session
 
 
 class SessionSource(Protocol):

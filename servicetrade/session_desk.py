@@ -68,8 +68,8 @@ class SessionDesk:
         return SessionState(
             account=account,
             row=row,
-            refused=not set(fingerprints).isdisjoint(row.refused_fingerprints),
-            foreign=row.fingerprint is not None and row.fingerprint not in fingerprints,
+            refused=row.refuses(fingerprints),
+            foreign=row.made_by_others(fingerprints),
         )
 
     async def lives(self, account: str) -> bool | None:

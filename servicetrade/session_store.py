@@ -224,7 +224,6 @@ class SessionStore:
             login_failures=row.login_failures,
             refused_fingerprints=tuple(row.refused_fingerprints.split()),
             refused_reason=row.refused_reason,
-            updated_ms=row.updated_ms,
         )
 
     def _decrypt(self, token: bytes | None) -> Secret | None:

@@ -1,7 +1,8 @@
-"""What the store holds about an account's session, and what may be done with it."""
+"""What is known about an account's session: by the store, by a request that is sent with it, by one that doubts it."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from runtime.toml_reader import Secret
@@ -30,7 +31,6 @@ class StoredSession:
     """Requests to /auth that failed, one after the other."""
     refused_fingerprints: tuple[str, ...] = ()
     refused_reason: str | None = None
-    updated_ms: int = 0
 
     @property
     def live(self) -> bool:
@@ -46,3 +46,40 @@ class StoredSession:
     def usable(self) -> bool:
         """Requests that are not in doubt themselves may be sent with it."""
         return self.live or self.proof_paused
+
+    def refuses(self, fingerprints: Collection[str]) -> bool:
+        """ServiceTrade has refused a login with the credentials of these fingerprints."""
+        return not set(fingerprints).isdisjoint(self.refused_fingerprints)
+
+    def made_by_others(self, fingerprints: Collection[str]) -> bool:
+        """Other credentials than those of these fingerprints made the session."""
+        return self.fingerprint is not None and self.fingerprint not in fingerprints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a request is sent with."""
+
+    generation: int
+    token: Secret
+    doubted: bool = False
+    """Other requests have been answered 401 with it since; who is not in doubt himself asks the store again."""
+    found: bool = False
+    """In answer to a doubt: it stood there already when the doubt was told, and nobody has asked whether it lives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """What a request with a 401 knows: which session failed, and the number of its suspicion in the store.
+
+    No number: the store held another session already when it was told.
+    """
+
+    generation: int
+    suspicion: int | None
+
+    def settled_by(self, row: StoredSession) -> bool:
+        """Another session is there, or this one was proven alive after the 401."""
+        if row.generation != self.generation:
+            return row.usable
+        return self.suspicion is not None and row.cleared >= self.suspicion

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from runtime.settings import LoginSettings, StoreSettings
-from runtime.toml_reader import Secret
 from tests.simulator.support import Simulator
 
 SECRETS = {"acme": "secret-a", "bolt": "secret-b"}
@@ -100,7 +99,3 @@ async def worker(site: Site) -> AsyncIterator[Worker]:
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-def store_key(site: Site) -> Secret:
-    return Secret((site.folder / "store").read_text())

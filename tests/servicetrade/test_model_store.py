@@ -132,7 +132,7 @@ def timeless(result: Any) -> Any:
     if not isinstance(result, StoredSession):
         return result
     lease_left_s, login_wait_s = float(result.lease_left_s > 0), float(result.login_wait_s > 0)
-    return replace(result, lease_left_s=lease_left_s, login_wait_s=login_wait_s, made_ms=0, updated_ms=0)
+    return replace(result, lease_left_s=lease_left_s, login_wait_s=login_wait_s, made_ms=0)
 
 
 async def set_columns(real: SessionStore, account: str, **values: int) -> None:

@@ -16,7 +16,7 @@ from schemas.errors import ApiError, ApiUnreachable, LoginRefused, LoginUnavaila
 from servicetrade.account import Account
 from servicetrade.auth import CookieCalls
 from servicetrade.client import open_client
-from servicetrade.login import Session
+from servicetrade.stored_session import Session
 from tests.servicetrade.conftest import ACCOUNT, OpenAccount, OpenStore
 from tests.servicetrade.fake import FakeServiceTrade
 from tests.servicetrade.waiting import until

@@ -10,9 +10,8 @@ import pytest
 from runtime.settings import LoginSettings, StoreSettings
 from runtime.toml_reader import Secret
 from schemas.errors import LoginUnavailable
-from servicetrade.login import Doubt
 from servicetrade.session import SharedSession
-from servicetrade.stored_session import StoredSession
+from servicetrade.stored_session import Doubt, StoredSession
 from tests.servicetrade.conftest import OpenStore
 
 pytestmark = pytest.mark.anyio

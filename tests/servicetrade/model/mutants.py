@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from runtime.toml_reader import Secret
 from schemas.errors import LoginUnavailable
-from servicetrade.login import Doubt, SharedLogin
-from servicetrade.stored_session import StoredSession
+from servicetrade.login import SharedLogin
+from servicetrade.stored_session import Doubt, StoredSession
 from tests.servicetrade.model.automaton import Automaton, Kind
 from tests.servicetrade.model.explorer import Explorer
 from tests.servicetrade.model.properties import Property
