@@ -83,7 +83,7 @@ class Receiver:
         except _TooLargeError:
             status, outcome = 413, "too_large"
             limit = self._body_limit_bytes
-            log_event(_log, "ingest.too_large", level=logging.ERROR, account=account, limit_bytes=limit)
+            log_event(_log, "ingest.limited", level=logging.ERROR, account=account, limit="body", limit_bytes=limit)
         except (TimeoutError, KafkaError, _UnreadError) as error:
             status, outcome = 503, "unavailable"
             log_event(_log, "ingest.refused", level=logging.WARNING, account=account, reason=repr(error))

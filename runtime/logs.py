@@ -15,8 +15,16 @@ Event = Literal[
     "process.stopped",
     "broker.unreachable",  # no Kafka broker can be reached; the process waits for one before it begins
     "process.crashed",  # with the traceback; the supervisor restarts it
-    "ingest.refused",  # a webhook was answered 503 because Kafka did not acknowledge in time; ServiceTrade retries
-    "ingest.too_large",  # a body above the limit was answered 413 and is lost: raise ingest.body_limit_bytes
+    "ingest.request",  # one request, if ingest.access_log is on
+    "ingest.unknown_url",  # a 404: somebody guesses, or a hook points to a secret that is retired
+    "ingest.limited",  # a limit refused a request: a body above body_limit_bytes (413) is lost, others come again
+    "ingest.refused",  # a webhook was answered 503: neither Kafka nor the spool took it in time; ServiceTrade retries
+    "ingest.spooling",  # Kafka does not acknowledge in time: a partition's webhooks go to the spool
+    "ingest.drained",  # the spool of a partition is empty: its webhooks go straight to Kafka again
+    "ingest.spool_failed",  # the spool's disk is full or fails: webhooks are refused while Kafka is away
+    "ingest.parked",  # Kafka refuses a webhook for what it is; it stays in the spool, and a person has to look
+    "ingest.secrets_changed",  # webhook secrets were read again without a restart
+    "ingest.secrets_unreadable",  # the configuration cannot be read again: the old secrets stay in force
     "processors.restored",  # a partition's state was rebuilt from the log
     "processors.assigned",  # after every rebalance; restoring what is not in memory begins
     "processors.revoked",  # a rebalance begins: batches wait until it is over

@@ -19,8 +19,16 @@ def render() -> bytes:
 # -- ingest --------------------------------------------------------------------------------------------------------
 WEBHOOKS_RECEIVED = Counter(
     "tradewind_webhooks_received_total",
-    "Requests on a valid URL by outcome: stored, unavailable (503, ServiceTrade retries), too_large (413, lost)",
+    "Requests on a valid URL by outcome: stored (in Kafka), spooled (on this machine's disk), unavailable (503, "
+    "ServiceTrade retries), too_large (413, lost)",
     ["account", "outcome"],
+    registry=REGISTRY,
+)
+WEBHOOKS_LIMITED = Counter(
+    "tradewind_webhooks_limited_total",
+    "Requests that a limit refused: body (413, lost), head, slow, connections, malformed (503, ServiceTrade retries). "
+    "The account is empty where the URL was not valid or not read. Any on an account is worth a look",
+    ["account", "limit"],
     registry=REGISTRY,
 )
 UNKNOWN_URL = Counter(
@@ -28,10 +36,35 @@ UNKNOWN_URL = Counter(
     "Requests on a wrong URL (404). A rise: somebody guesses, or a hook points to an old secret",
     registry=REGISTRY,
 )
+SILENCE_SECONDS = Gauge(
+    "tradewind_webhook_silence_seconds",
+    "Since the last webhook of the account, or since this process started. Long: is the subscription still there?",
+    ["account"],
+    registry=REGISTRY,
+)
 ACK_SECONDS = Histogram(
     "tradewind_webhook_ack_seconds",
-    "From the request to its durable append. A rise: the broker is slow; above 4.5 s requests are refused",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 4.5),
+    "From a whole request to its durable append. A rise: the broker is slow; above ack_timeout_s webhooks are spooled",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4.5),
+    registry=REGISTRY,
+)
+SPOOL_WEBHOOKS = Gauge(
+    "tradewind_spool_webhooks",
+    "Webhooks that wait in the spool for Kafka. A steady rise: Kafka is away",
+    registry=REGISTRY,
+)
+SPOOL_BYTES = Gauge("tradewind_spool_bytes", "Bytes of the bodies in the spool", registry=REGISTRY)
+SPOOL_OLDEST_SECONDS = Gauge(
+    "tradewind_spool_oldest_seconds",
+    "How long the oldest webhook in the spool waits; 0 if it is empty",
+    registry=REGISTRY,
+)
+SPOOL_DRAINED = Counter(
+    "tradewind_spool_drained_total", "Webhooks that went from the spool to Kafka", registry=REGISTRY
+)
+SPOOL_PARKED = Gauge(
+    "tradewind_spool_parked",
+    "Webhooks in the spool that Kafka refuses for what they are, out of the others' way. Each needs a person",
     registry=REGISTRY,
 )
 

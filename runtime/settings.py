@@ -16,6 +16,7 @@ from schemas.topics import ACCOUNT_NAME, BODY_LIMIT_BYTES
 
 HOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,}")
 LONGEST_ANSWER_S = 4.9
+"""ServiceTrade hangs up after 5 s."""
 LONGEST_PAUSE_S = 3600.0
 """No pause between logins is longer, whatever a Retry-After says or however far a clock was set back."""
 LONGEST_LEASE_S = 120.0
@@ -26,6 +27,14 @@ def _positive(**values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise ValueError(f"{name} must be above 0, found {value}")
+
+
+def _usable_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,22 +64,60 @@ class KafkaSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolSettings:
+    """Where ingest keeps webhooks that Kafka has not acknowledged in time."""
+
+    folder: Path = Path(".tradewind/spool")
+    """On a disk that outlives the process. Several ingest processes may share it, each takes a file of its own."""
+    max_bytes: int = 1_073_741_824
+    """Bytes of bodies, over which a webhook that Kafka does not acknowledge is answered 503."""
+    max_age_s: float = 86_400.0
+    """The same once the oldest waits for longer than this. Nothing that is in the spool is ever thrown away."""
+
+    def __post_init__(self) -> None:
+        _positive(max_bytes=self.max_bytes, max_age_s=self.max_age_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestSettings:
     """The receiver of webhooks."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     ops_port: int = 9101
+    public_url: str | None = None
+    """How ServiceTrade reaches the receiver, up to where /webhooks begins; `tradewind subscribe` needs it."""
+    ack_timeout_s: float = 2.0
+    """How long a webhook may wait for Kafka's acknowledgement before it is spooled."""
+    answer_timeout_s: float = 4.5
+    """How long a request may take, from its first byte, before it is answered 503; ServiceTrade gives up after 5 s."""
     body_limit_bytes: int = BODY_LIMIT_BYTES
-    ack_timeout_s: float = 4.5
-    """How long a request may wait for Kafka before it is answered 503; ServiceTrade gives up after 5 s."""
+    head_limit_bytes: int = 16_384
+    """Request line and headers together."""
+    connection_limit: int = 1_000
+    idle_timeout_s: float = 60.0
+    """How long a connection may stand open without a request."""
+    access_log: bool = False
+    """Log every request, with the account and a fingerprint of the secret."""
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
 
     def __post_init__(self) -> None:
-        _positive(body_limit_bytes=self.body_limit_bytes, ack_timeout_s=self.ack_timeout_s)
-        if self.ack_timeout_s > LONGEST_ANSWER_S:
-            raise ValueError(f"ack_timeout_s is at most {LONGEST_ANSWER_S}: ServiceTrade hangs up after 5 s")
+        _positive(
+            ack_timeout_s=self.ack_timeout_s,
+            body_limit_bytes=self.body_limit_bytes,
+            head_limit_bytes=self.head_limit_bytes,
+            connection_limit=self.connection_limit,
+            idle_timeout_s=self.idle_timeout_s,
+        )
+        for name in ("ack_timeout_s", "answer_timeout_s"):
+            if getattr(self, name) > LONGEST_ANSWER_S:
+                raise ValueError(f"{name} is at most {LONGEST_ANSWER_S}: ServiceTrade hangs up after 5 s")
+        if self.ack_timeout_s >= self.answer_timeout_s:
+            raise ValueError("ack_timeout_s must be below answer_timeout_s: what Kafka does not take has to be spooled")
         if self.body_limit_bytes > BODY_LIMIT_BYTES:
             raise ValueError(f"body_limit_bytes is at most {BODY_LIMIT_BYTES}: the topics hold no larger record")
+        if self.public_url is not None and not _usable_url(self.public_url):
+            raise ValueError("public_url must be https://host (or http://host:port for a simulator)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,12 +216,7 @@ class ServiceTradeSettings:
 
     def __post_init__(self) -> None:
         _positive(timeout_s=self.timeout_s, concurrency=self.concurrency)
-        try:
-            url = urlsplit(self.base_url)
-            usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
+        if not _usable_url(self.base_url):
             raise ValueError("base_url must be https://host (or http://host:port for a simulator)")
 
 
