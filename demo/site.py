@@ -140,6 +140,7 @@ def _toml(folder: Path, accounts: tuple[DemoAccount, ...], port: dict[str, int])
         'key = { file = "secrets/store-key" }',
         "[ingest]",
         f"port = {port['ingest']}",
+        'spool = { folder = "spool" }',
     ]
     for account in accounts:
         lines += [

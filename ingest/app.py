@@ -10,29 +10,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from ingest.hooks import Hooks
-from runtime import metrics
-from runtime.kafka import KafkaError, Producer
+from ingest.lane import Lanes
+from ingest.witness import Witness
 from runtime.logs import log_event
-from schemas.topics import RECEIPT_HEADER
+from schemas.errors import SpoolError
 
 Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+NO_CONTENT = 204
+NOT_FOUND = 404
+METHOD_NOT_ALLOWED = 405
+TOO_LARGE = 413
+UNAVAILABLE = 503
 
 _log = logging.getLogger(__name__)
 
 
 class _TooLargeError(Exception):
     """The body is above the limit."""
-
-
-class _UnreadError(Exception):
-    """The request offers to change the protocol: its body is then not given to the application."""
 
 
 class _SenderGoneError(Exception):
@@ -44,58 +46,62 @@ class Receiver:
 
     Args:
         hooks: the valid URLs.
-        producer: writes to the log.
-        topic: full name of the raw log.
+        lanes: where webhooks are made durable.
+        witness: counts, and keeps the access log.
         body_limit_bytes: larger bodies are answered 413.
-        ack_timeout_s: from the first byte of a request to 503.
+        answer_timeout_s: from the end of a request's head to 503.
     """
 
     def __init__(
-        self, hooks: Hooks, producer: Producer, *, topic: str, body_limit_bytes: int, ack_timeout_s: float
+        self, hooks: Hooks, lanes: Lanes, witness: Witness, *, body_limit_bytes: int, answer_timeout_s: float
     ) -> None:
         self._hooks = hooks
-        self._producer = producer
-        self._topic = topic
+        self._lanes = lanes
+        self._witness = witness
         self._body_limit_bytes = body_limit_bytes
-        self._ack_timeout_s = ack_timeout_s
+        self._answer_timeout_s = answer_timeout_s
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             return
-        account = self._hooks.account_of(scope["path"])
+        path = scope["path"]
+        account = self._hooks.account_of(path)
         if account is None:
-            metrics.UNKNOWN_URL.inc()
-            await _answer(send, 404)
+            self._witness.unknown_url(path)
+            await _answer(send, NOT_FOUND)
         elif scope["method"] != "POST":
-            await _answer(send, 405)
+            await _answer(send, METHOD_NOT_ALLOWED)
         else:
-            upgrade = any(name == b"upgrade" for name, _ in scope["headers"])
-            await self._webhook(account, receive, send, upgrade=upgrade)
+            status = await self._webhook(account, path, receive)
+            if status is not None:
+                await _answer(send, status)
 
-    async def _webhook(self, account: str, receive: Receive, send: Send, *, upgrade: bool) -> None:
+    async def _webhook(self, account: str, path: str, receive: Receive) -> int | None:
         began = time.monotonic()
+        size = 0
         try:
-            async with asyncio.timeout(self._ack_timeout_s):
-                await self._append(account, await self._body(receive, upgrade=upgrade))
+            async with asyncio.timeout(self._answer_timeout_s):
+                body = await self._body(receive)
+                size = len(body)
+                came = time.monotonic()
+                outcome = await self._lanes.store(account, body)
         except _SenderGoneError:
-            return
+            return None
         except _TooLargeError:
-            status, outcome = 413, "too_large"
-            limit = self._body_limit_bytes
-            log_event(_log, "ingest.limited", level=logging.ERROR, account=account, limit="body", limit_bytes=limit)
-        except (TimeoutError, KafkaError, _UnreadError) as error:
-            status, outcome = 503, "unavailable"
+            self._witness.too_large(account, self._body_limit_bytes)
+            status = TOO_LARGE
+        except (TimeoutError, SpoolError) as error:
             log_event(_log, "ingest.refused", level=logging.WARNING, account=account, reason=repr(error))
+            self._witness.refused(account)
+            status = UNAVAILABLE
         else:
-            status, outcome = 204, "stored"
-            metrics.ACK_SECONDS.observe(time.monotonic() - began)
-        metrics.WEBHOOKS_RECEIVED.labels(account, outcome).inc()
-        await _answer(send, status)
+            self._witness.durable(account, outcome, time.monotonic() - came)
+            status = NO_CONTENT
+        self._witness.answered(path, status, size, time.monotonic() - began)
+        return status
 
-    async def _body(self, receive: Receive, *, upgrade: bool) -> bytes:
-        if upgrade:
-            raise _UnreadError
+    async def _body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
         size = 0
         more = True
@@ -112,16 +118,8 @@ class Receiver:
             raise _TooLargeError
         return b"".join(parts)
 
-    async def _append(self, account: str, body: bytes) -> None:
-        """Return once every in-sync replica has the record; after a time-out it may still get there."""
-        receipt = uuid.uuid4().hex.encode()
-        sent = await self._producer.send(
-            self._topic, key=account.encode(), value=body, headers=[(RECEIPT_HEADER, receipt)]
-        )
-        await asyncio.shield(sent)
-
 
 async def _answer(send: Send, status: int) -> None:
-    headers = [(b"content-length", b"0")] if status != 204 else []  # noqa: PLR2004 (204 has no length)
+    headers = [(b"content-length", b"0")] if status != NO_CONTENT else []
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -1,58 +1,95 @@
-"""Wires the ingest process: producer, receiver, HTTP server, ops server."""
+"""Wires the ingest process: spool, producer, lanes, receiver, HTTP server, ops server."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import uvicorn
 
 from ingest.app import Receiver
 from ingest.hooks import Hooks
+from ingest.http_limits import HttpLimits
+from ingest.lane import open_lanes
+from ingest.secrets_watch import live_secrets, watch_secrets
+from ingest.spool import Spool
+from ingest.witness import Witness
 from runtime.broker_watch import reached_broker, watching_broker
-from runtime.kafka import Producer
-from runtime.kafka.topics import require_topics
+from runtime.kafka import BatchProducer
+from runtime.kafka.topics import full_name, require_topics
 from runtime.ops import Status, ops_server, serving
-from runtime.settings import Settings
+from runtime.settings import IngestSettings, Settings
 from schemas.topics import WEBHOOKS
 
 
-async def run(settings: Settings, *, ops_host: str, ops_port: int, stop: asyncio.Event) -> None:
+async def run(
+    settings: Settings, *, ops_host: str, ops_port: int, stop: asyncio.Event, config: Path | None = None
+) -> None:
     """Receive webhooks until `stop` is set; requests in progress are finished first.
 
+    Args:
+        settings: all of them.
+        ops_host: where /livez, /readyz and /metrics are.
+        ops_port: the same.
+        stop: ends it.
+        config: the file that the settings came from; when it or a secret's file changes, secrets are read again.
+
     Raises:
-        ExceptionGroup: of TopicsError, KafkaError or OSError: it cannot work.
+        SpoolError: the spool's folder cannot be used.
+        ExceptionGroup: of TopicsError or OSError: it cannot work.
     """
     status = Status()
-    async with ops_server(ops_host, ops_port, status):
-        if await reached_broker(settings.kafka, stop):
-            await require_topics(settings.kafka, [WEBHOOKS])
-            await _receive(settings, status, stop)
-
-
-async def _receive(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     kafka, ingest = settings.kafka, settings.ingest
-    hooks = Hooks({name: account.hook_secret.reveal().split() for name, account in settings.accounts.items()})
-    async with Producer.open(kafka, client_id="ingest", linger_ms=2) as producer, watching_broker(kafka) as watch:
+    topic = full_name(kafka, WEBHOOKS)
+    hooks = Hooks(live_secrets(settings))
+    witness = Witness(hooks, settings.accounts, access_log=ingest.access_log)
+    async with (
+        ops_server(ops_host, ops_port, status, status.shown),
+        Spool.open(ingest.spool) as spool,
+        BatchProducer.open(kafka, client_id="ingest", topic=topic, partitions=WEBHOOKS.partitions) as producer,
+        open_lanes(producer, spool, partitions=WEBHOOKS.partitions, ack_timeout_s=ingest.ack_timeout_s) as lanes,
+        watching_broker(kafka) as watch,
+        asyncio.TaskGroup() as tasks,
+    ):
         receiver = Receiver(
             hooks,
-            producer,
-            topic=kafka.topic_prefix + WEBHOOKS.name,
+            lanes,
+            witness,
             body_limit_bytes=ingest.body_limit_bytes,
-            ack_timeout_s=ingest.ack_timeout_s,
+            answer_timeout_s=ingest.answer_timeout_s,
         )
-        config = uvicorn.Config(
-            receiver,
-            host=ingest.host,
-            port=ingest.port,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=60,
-        )
-        async with serving(config):
-            status.watch(watch.ready)
+        limits = HttpLimits(ingest, hooks.account_of)
+        others = [tasks.create_task(_check_topics(settings, stop), name="topics")]
+        if config is not None:
+            others.append(tasks.create_task(watch_secrets(config, settings, hooks), name="secrets"))
+        async with limits.enforced(), serving(http_config(receiver, ingest, limits)):
+            status.watch(spool.ready, shown=[watch.ready])
             await stop.wait()
+        for task in others:
+            task.cancel()
+
+
+def http_config(receiver: Receiver, ingest: IngestSettings, limits: HttpLimits) -> uvicorn.Config:
+    """How the receiver is served."""
+    return uvicorn.Config(
+        receiver,
+        host=ingest.host,
+        port=ingest.port,
+        http=limits.protocol(),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+    )
+
+
+async def _check_topics(settings: Settings, stop: asyncio.Event) -> None:
+    """As soon as there is a broker to ask; until then webhooks are spooled.
+
+    Raises:
+        TopicsError: webhooks would be misread, or there is nowhere to put them.
+    """
+    if await reached_broker(settings.kafka, stop):
+        await require_topics(settings.kafka, [WEBHOOKS])

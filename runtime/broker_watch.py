@@ -24,7 +24,7 @@ class BrokerWatch:
     """The answer to the last question."""
 
     def __init__(self) -> None:
-        self.reachable = True
+        self.reachable = False
 
     def ready(self) -> Mapping[str, bool]:
         """Condition for /readyz."""
@@ -54,26 +54,29 @@ async def reached_broker(settings: KafkaSettings, stop: asyncio.Event) -> bool:
 
 @asynccontextmanager
 async def watching_broker(settings: KafkaSettings) -> AsyncIterator[BrokerWatch]:
-    """Keep asking for as long as the block lasts.
-
-    Raises:
-        KafkaError: the brokers cannot be reached at the beginning.
-    """
+    """Keep asking for as long as the block lasts; returns once there was a first answer, or none in time."""
     watch = BrokerWatch()
-    async with open_admin(settings) as admin:
+    asked = asyncio.Event()
 
-        async def ask() -> None:
-            while True:
-                try:
-                    async with asyncio.timeout(TIMEOUT_S):
-                        await admin.describe_cluster()
-                    watch.reachable = True
-                except (KafkaError, TimeoutError, OSError):
-                    watch.reachable = False
-                await asyncio.sleep(INTERVAL_S)
+    async def ask() -> None:
+        while True:
+            with contextlib.suppress(KafkaError, TimeoutError, OSError):
+                async with open_admin(settings) as admin:
+                    while True:
+                        async with asyncio.timeout(TIMEOUT_S):
+                            await admin.describe_cluster()
+                        watch.reachable = True
+                        asked.set()
+                        await asyncio.sleep(INTERVAL_S)
+            watch.reachable = False
+            asked.set()
+            await asyncio.sleep(RETRY_S)
 
-        asking = asyncio.create_task(ask(), name="broker-watch")
-        try:
-            yield watch
-        finally:
-            asking.cancel()
+    asking = asyncio.create_task(ask(), name="broker-watch")
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TIMEOUT_S):
+                await asked.wait()
+        yield watch
+    finally:
+        asking.cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -32,6 +31,15 @@ rules_app = App(name="rules", help="Filters and waiting times per account.")
 app.command(sink_app)
 app.command(rules_app)
 app.command("runtime.session_cli:session_app", name="session", help="The shared ServiceTrade session of each account.")
+app.command("runtime.secret_cli:secret_app", name="secret", help="The secrets of the accounts' webhook URLs.")
+
+_SUBSCRIPTIONS = {
+    "subscribe": "Have ServiceTrade send the webhooks of an account to ingest.",
+    "subscriptions": "Show what the accounts are subscribed to on ServiceTrade.",
+    "unsubscribe": "End the subscription of an account on ServiceTrade.",
+}
+for _name, _help in _SUBSCRIPTIONS.items():
+    app.command(f"runtime.subscription_cli:{_name}", name=_name, help=_help)
 
 OpsPort = Annotated[int | None, Parameter(help="Port of /livez, /readyz and /metrics, instead of the configured one.")]
 OpsHost = Annotated[str, Parameter(help="Address of /livez, /readyz and /metrics.")]
@@ -73,7 +81,9 @@ def ingest(*, config: Config = DEFAULT_CONFIG, ops_port: OpsPort = None, ops_hos
 
     settings = read_settings(config)
     port = settings.ingest.ops_port if ops_port is None else ops_port
-    return _worker(settings, "ingest", lambda stop: run(settings, ops_host=ops_host, ops_port=port, stop=stop))
+    return _worker(
+        settings, "ingest", lambda stop: run(settings, config=config, ops_host=ops_host, ops_port=port, stop=stop)
+    )
 
 
 @app.command
@@ -192,12 +202,6 @@ def apply(file: Path, /, *, config: Config = DEFAULT_CONFIG) -> int:
 def key() -> None:
     """Print a new key for store.key; keep it in a file that only the pipeline can read."""
     OUT.print(Fernet.generate_key().decode(), highlight=False)
-
-
-@app.command
-def secret() -> None:
-    """Print a new secret for a webhook URL."""
-    OUT.print(secrets.token_urlsafe(24), highlight=False)
 
 
 @app.command

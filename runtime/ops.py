@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import uvicorn
@@ -25,17 +25,27 @@ class Status:
 
     def __init__(self) -> None:
         self._sources: tuple[Readiness, ...] = ()
+        self._shown: tuple[Readiness, ...] = ()
 
-    def watch(self, *sources: Readiness) -> None:
-        """The process has begun its work; from here on it is ready if these conditions hold."""
-        self._sources = sources
+    def watch(self, *sources: Readiness, shown: Sequence[Readiness] = ()) -> None:
+        """The process has begun its work.
+
+        Args:
+            sources: from here on it is ready if these conditions hold.
+            shown: conditions that a person wants to see, but without which it works all the same.
+        """
+        self._sources, self._shown = sources, tuple(shown)
 
     def __call__(self) -> Mapping[str, bool]:
-        """Every condition by name."""
+        """Every condition that has to hold, by name."""
         conditions = {"started": bool(self._sources)}
         for source in self._sources:
             conditions |= source()
         return conditions
+
+    def shown(self) -> Mapping[str, bool]:
+        """The others, by name."""
+        return {name: holds for source in self._shown for name, holds in source().items()}
 
 
 class QuietServer(uvicorn.Server):
@@ -81,15 +91,22 @@ async def _fail_if_stopped(server: uvicorn.Server, stopped: asyncio.Event) -> No
 
 
 @asynccontextmanager
-async def ops_server(host: str, port: int, ready: Readiness) -> AsyncIterator[int]:
-    """Serve /livez (200 while the event loop turns), /readyz (200 or 503 with the conditions) and /metrics."""
+async def ops_server(host: str, port: int, ready: Readiness, shown: Readiness = dict) -> AsyncIterator[int]:
+    """Serve /livez (200 while the event loop turns), /readyz and /metrics.
+
+    Args:
+        host: address to listen on.
+        port: 0: one that the system chooses.
+        ready: conditions that /readyz shows, and answers 200 for if all hold, else 503.
+        shown: conditions that it only shows.
+    """
 
     async def livez(_: Request) -> Response:
         return JSONResponse({"alive": True})
 
     async def readyz(_: Request) -> Response:
-        conditions = dict(ready())
-        return JSONResponse(conditions, status_code=200 if all(conditions.values()) else 503)
+        needed = ready()
+        return JSONResponse({**needed, **shown()}, status_code=200 if all(needed.values()) else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(render(), media_type=CONTENT_TYPE)

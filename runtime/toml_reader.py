@@ -22,10 +22,12 @@ KeyPath = tuple[str, ...]
 class Secret:
     """A value that prints as stars. In TOML: `{ file = "path" }` or `{ env = "NAME" }`, never the value itself."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "file")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, *, file: Path | None = None) -> None:
         self._value = value
+        self.file = file
+        """Where it was read from; None for an environment variable. Two secrets are equal wherever they came from."""
 
     def reveal(self) -> str:
         """The secret itself; call it where it is used and keep no copy."""
@@ -112,6 +114,7 @@ class _Reader:
         return result
 
     def _secret(self, value: Any, at: KeyPath) -> Secret:
+        path: Path | None = None
         match value:
             case {"file": str(name), **rest} if not rest:
                 path = self._path.parent / Path(name).expanduser()
@@ -127,7 +130,7 @@ class _Reader:
                 text = os.environ[name]
             case _:
                 self.fail(at, 'a secret is named as { file = "path" } or { env = "NAME" }, never written here')
-        return Secret(text.strip())
+        return Secret(text.strip(), file=path)
 
     def _expect(self, kind: type, value: Any, at: KeyPath) -> Any:
         # bool is an int to Python, not to a person who wrote `port = true`.

@@ -5,6 +5,7 @@ TradewindError
 ├── BrokerError              the embedded broker could not be fetched or started
 ├── SupervisorError          a process of the product did not become ready, or is not known
 ├── ProcessorsError          the processors' worker ended although nobody stopped it
+├── SpoolError               the spool's disk is full or fails, or the spool holds as much as it may
 ├── StoreError               the SQL store cannot be opened, or did not do what it was asked
 ├── TopicsError              a topic is missing, or not as correctness needs it
 ├── SinkError                what a sink may raise from deliver(); anything else crashes the worker
@@ -42,6 +43,10 @@ class SupervisorError(TradewindError):
 
 class ProcessorsError(TradewindError):
     """The processors' worker ended although nobody stopped it."""
+
+
+class SpoolError(TradewindError):
+    """The spool cannot take a webhook: its disk is full or fails, or it holds as much as it may."""
 
 
 class StoreError(TradewindError):

@@ -32,7 +32,12 @@ DRIVERS = {
 """Which files, or folders, may know a driver library."""
 
 WORKERS = {"ingest", "processors", "sinks"}
-ENTRY_POINTS = {"runtime/cli.py", "runtime/session_cli.py"}
+ENTRY_POINTS = {
+    "runtime/cli.py",
+    "runtime/secret_cli.py",
+    "runtime/session_cli.py",
+    "runtime/subscription_cli.py",
+}
 MAY_IMPORT = {
     "schemas": set[str](),
     "runtime": {"schemas"},

@@ -2,13 +2,17 @@
 
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from runtime.kafka.batch_producer import RECORDS_REFUSED, BatchProducer, BatchRecord
 from runtime.kafka.group import GroupConsumer
-from runtime.kafka.producer import Headers, Producer, acknowledged
+from runtime.kafka.producer import Headers, Producer, acknowledged, partition_of
 from runtime.kafka.reader import LogReader
 from runtime.kafka.records import READ_BYTES, Partition, Position, keep_parsed
 
 __all__ = [
     "READ_BYTES",
+    "RECORDS_REFUSED",
+    "BatchProducer",
+    "BatchRecord",
     "GroupConsumer",
     "Headers",
     "IllegalStateError",
@@ -19,4 +23,5 @@ __all__ = [
     "Producer",
     "acknowledged",
     "keep_parsed",
+    "partition_of",
 ]

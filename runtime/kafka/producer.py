@@ -15,6 +15,8 @@ from runtime.kafka.records import Partition, Position
 from runtime.settings import KafkaSettings
 from schemas.topics import MAX_RECORD_BYTES
 
+REQUEST_TIMEOUT_MS = 30_000
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -26,11 +28,29 @@ def partition_of(key: bytes | None, partitions: Sequence[int]) -> int:
     return partitions[zlib.crc32(key or b"") % len(partitions)]
 
 
+def new_producer(
+    settings: KafkaSettings, *, client_id: str, linger_ms: int, request_timeout_ms: int
+) -> AIOKafkaProducer:
+    """A producer as all of the product's are; aiokafka's defaults are unsafe (acks=1)."""
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap_servers,
+        client_id=client_id,
+        partitioner=lambda key, partitions, _: partition_of(key, partitions),
+        acks="all",
+        enable_idempotence=True,
+        compression_type="zstd",
+        linger_ms=linger_ms,
+        max_batch_size=256 * 1024,
+        max_request_size=MAX_RECORD_BYTES,
+        request_timeout_ms=request_timeout_ms,
+    )
+
+
 class Producer:
     """One long-lived idempotent producer per process.
 
-    aiokafka's defaults are unsafe (acks=1), and a partition for which the broker refused a record for good stays out
-    of step with it: such a producer is replaced by a new one before the next record.
+    A partition for which the broker refused a record for good stays out of step with it: such a producer is replaced by
+    a new one before the next record.
     """
 
     def __init__(self, settings: KafkaSettings, *, client_id: str, linger_ms: int) -> None:
@@ -112,17 +132,8 @@ class Producer:
         return sent
 
     def _new(self) -> AIOKafkaProducer:
-        return AIOKafkaProducer(
-            bootstrap_servers=self._settings.bootstrap_servers,
-            client_id=self._client_id,
-            partitioner=lambda key, partitions, _: partition_of(key, partitions),
-            acks="all",
-            enable_idempotence=True,
-            compression_type="zstd",
-            linger_ms=self._linger_ms,
-            max_batch_size=256 * 1024,
-            max_request_size=MAX_RECORD_BYTES,
-            request_timeout_ms=30_000,
+        return new_producer(
+            self._settings, client_id=self._client_id, linger_ms=self._linger_ms, request_timeout_ms=REQUEST_TIMEOUT_MS
         )
 
     def _look_at(self, kafka: AIOKafkaProducer, sent: asyncio.Future[Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from ingest import main as ingest
 from runtime.broker_config import free_port
-from runtime.settings import AccountSettings, IngestSettings, KafkaSettings, Settings, StoreSettings
+from runtime.settings import AccountSettings, IngestSettings, KafkaSettings, Settings, SpoolSettings, StoreSettings
 from runtime.toml_reader import Secret
 from schemas.change import decode_change
 from schemas.deadletter import read_dead_letter
@@ -57,12 +57,12 @@ FINE = {"an unknown entity type": body({**good(1), "entity": {"type": "spaceship
 
 
 @asynccontextmanager
-async def receiving(kafka: KafkaSettings) -> AsyncIterator[httpx.AsyncClient]:
+async def receiving(kafka: KafkaSettings, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     port, ops_port, stop = free_port(), free_port(), asyncio.Event()
     account = AccountSettings(username="u", password=Secret("p"), hook_secret=Secret(SECRET))
     settings = Settings(
         kafka=kafka,
-        ingest=IngestSettings(port=port),
+        ingest=IngestSettings(port=port, spool=SpoolSettings(folder=folder)),
         store=StoreSettings(url="unused", key=Secret("k")),
         accounts={"acme": account},
     )
@@ -86,7 +86,7 @@ async def test_what_cannot_be_read_is_kept_with_its_reason_and_what_can_goes_thr
 ) -> None:
     async with pipeline_on(kafka) as pipeline, worker_process(kafka, tmp_path, "worker") as worker:
         await pipeline.rules("acme")
-        async with receiving(kafka) as http:
+        async with receiving(kafka, tmp_path) as http:
             for sent in (
                 *(sent for sent, _ in WHOLE.values()),
                 *(sent for sent, *_ in PARTLY.values()),

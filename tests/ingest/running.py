@@ -7,16 +7,22 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
-import uvicorn
 
 from ingest.app import Receiver
 from ingest.hooks import Hooks
-from runtime.kafka import LogReader, Producer
+from ingest.http_limits import HttpLimits
+from ingest.lane import open_lanes
+from ingest.main import http_config
+from ingest.spool import Spool
+from ingest.witness import Witness
+from runtime.kafka import BatchProducer, LogReader
 from runtime.kafka.topics import ensure_topics
 from runtime.ops import serving
-from runtime.settings import KafkaSettings
+from runtime.settings import IngestSettings, KafkaSettings, SpoolSettings
 from schemas.record import LogRecord
 from schemas.topics import WEBHOOKS
 
@@ -41,6 +47,7 @@ class Running:
     kafka: KafkaSettings
     port: int
     http: httpx.AsyncClient
+    spool: Spool
 
     async def stored(self) -> list[LogRecord]:
         """Everything in the raw log, partition after partition."""
@@ -71,26 +78,38 @@ async def read_all(kafka: KafkaSettings, name: str) -> list[LogRecord]:
 
 
 @asynccontextmanager
-async def listening(kafka: KafkaSettings, *, ack_timeout_s: float = 20.0) -> AsyncIterator[Running]:
+async def listening(
+    kafka: KafkaSettings, *, spool: SpoolSettings, ack_timeout_s: float = 10.0, answer_timeout_s: float = 20.0
+) -> AsyncIterator[Running]:
     """The receiver as ingest.main wires it, on a port that the system chose."""
-    async with Producer.open(kafka, client_id="ingest", linger_ms=2) as producer:
-        receiver = Receiver(
-            Hooks(SECRETS),
-            producer,
-            topic=kafka.topic_prefix + WEBHOOKS.name,
-            body_limit_bytes=LIMIT,
-            ack_timeout_s=ack_timeout_s,
-        )
-        config = uvicorn.Config(
-            receiver, host=HOST, port=0, http="httptools", lifespan="off", log_config=None, access_log=False
-        )
-        async with serving(config) as port, httpx.AsyncClient(base_url=f"http://{HOST}:{port}", timeout=20) as http:
-            yield Running(kafka, port, http)
+    topic, partitions = kafka.topic_prefix + WEBHOOKS.name, RAW_LOG.partitions
+    hooks = Hooks(SECRETS)
+    async with (
+        Spool.open(spool) as opened,
+        BatchProducer.open(kafka, client_id="ingest", topic=topic, partitions=partitions) as producer,
+        open_lanes(producer, opened, partitions=partitions, ack_timeout_s=ack_timeout_s) as lanes,
+    ):
+        witness = Witness(hooks, SECRETS, access_log=True)
+        receiver = Receiver(hooks, lanes, witness, body_limit_bytes=LIMIT, answer_timeout_s=answer_timeout_s)
+        settings = IngestSettings(host=HOST, port=0)
+        limits = HttpLimits(settings, hooks.account_of)
+        async with (
+            limits.enforced(),
+            serving(http_config(receiver, settings, limits)) as port,
+            httpx.AsyncClient(base_url=f"http://{HOST}:{port}", timeout=20) as http,
+        ):
+            yield Running(kafka, port, http, opened)
 
 
 @asynccontextmanager
-async def receiver_on(kafka: KafkaSettings, *, ack_timeout_s: float = 20.0) -> AsyncIterator[Running]:
-    """The receiver on a raw log that was just created."""
+async def receiver_on(
+    kafka: KafkaSettings, *, ack_timeout_s: float = 10.0, answer_timeout_s: float = 20.0
+) -> AsyncIterator[Running]:
+    """The receiver on a raw log that was just created, with a spool of its own."""
     await ensure_topics(kafka, [RAW_LOG])
-    async with listening(kafka, ack_timeout_s=ack_timeout_s) as running:
-        yield running
+    with TemporaryDirectory() as folder:
+        spool = SpoolSettings(folder=Path(folder))
+        async with listening(
+            kafka, spool=spool, ack_timeout_s=ack_timeout_s, answer_timeout_s=answer_timeout_s
+        ) as running:
+            yield running

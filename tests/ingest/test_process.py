@@ -15,7 +15,7 @@ import pytest
 from runtime.kafka.topics import ensure_topics
 from runtime.settings import KafkaSettings
 from schemas.topics import WEBHOOKS
-from tests.ingest.running import HOST, LIMIT, RAW_LOG, free_port, read_all
+from tests.ingest.running import HOST, LIMIT, free_port, read_all
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +36,7 @@ hook_secret = {{ file = "hook_secret" }}
 [ingest]
 port = {port}
 ops_port = {ops_port}
+spool = {{ folder = "spool" }}
 
 [log]
 level = "debug"
@@ -79,7 +80,7 @@ async def answering(http: httpx.AsyncClient, url: str) -> None:
 async def test_the_process_stores_webhooks_and_neither_its_output_nor_its_metrics_tell_a_secret(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
-    await ensure_topics(kafka, [RAW_LOG])
+    await ensure_topics(kafka, [WEBHOOKS])
     async with (
         ingest_process(tmp_path, kafka) as (process, port, ops_port),
         httpx.AsyncClient(timeout=20) as http,

@@ -1,0 +1,101 @@
+"""What ingest tells about requests: counters per account, how long an account has been silent, and the access log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from ingest.hooks import Hooks
+from runtime import metrics
+from runtime.logs import log_event
+
+UNKNOWN_INTERVAL_S = 10.0
+"""Requests on wrong URLs are logged once in so long: whoever guesses, guesses often."""
+
+_log = logging.getLogger(__name__)
+
+
+class Witness:
+    """Counts and logs; never a secret, only its fingerprint.
+
+    Args:
+        hooks: tell the accounts and fingerprints of paths.
+        accounts: whose silence is measured from the start on.
+        access_log: log every request on a valid URL.
+    """
+
+    def __init__(self, hooks: Hooks, accounts: Iterable[str], *, access_log: bool) -> None:
+        self._hooks = hooks
+        self._access_log = access_log
+        self._count_one: dict[tuple[str, str], Callable[[], None]] = {}
+        self._last_at: dict[str, float] = {}
+        self._unknown = 0
+        self._unknown_logged_at = -UNKNOWN_INTERVAL_S
+        for account in accounts:
+            self._heard(account)
+
+    def durable(self, account: str, outcome: str, took_s: float) -> None:
+        """A webhook was stored or spooled, so long after it was read."""
+        self._heard(account)
+        self._count(account, outcome)
+        metrics.ACK_SECONDS.observe(took_s)
+
+    def refused(self, account: str) -> None:
+        """A webhook was answered 503."""
+        self._heard(account)
+        self._count(account, "unavailable")
+
+    def too_large(self, account: str, limit_bytes: int) -> None:
+        """A webhook was answered 413, and is lost."""
+        self._heard(account)
+        self._count(account, "too_large")
+        metrics.WEBHOOKS_LIMITED.labels(account, "body").inc()
+        log_event(_log, "ingest.limited", level=logging.ERROR, account=account, limit="body", limit_bytes=limit_bytes)
+
+    def answered(self, path: str, status: int, body_bytes: int, took_s: float) -> None:
+        """A request on a valid URL was answered."""
+        if self._access_log and (hook := self._hooks.suspect_of(path)):
+            account, fingerprint = hook
+            log_event(
+                _log,
+                "ingest.request",
+                account=account,
+                secret=fingerprint,
+                status=status,
+                body_bytes=body_bytes,
+                took_ms=round(took_s * 1000, 1),
+            )
+
+    def unknown_url(self, path: str) -> None:
+        """A request was answered 404."""
+        metrics.UNKNOWN_URL.inc()
+        self._unknown += 1
+        now = time.monotonic()
+        if now - self._unknown_logged_at >= UNKNOWN_INTERVAL_S:
+            account, fingerprint = self._hooks.suspect_of(path) or (None, None)
+            log_event(
+                _log,
+                "ingest.unknown_url",
+                level=logging.WARNING,
+                account=account,
+                secret=fingerprint,
+                requests=self._unknown,
+            )
+            self._unknown, self._unknown_logged_at = 0, now
+
+    def _count(self, account: str, outcome: str) -> None:
+        key = account, outcome
+        if key not in self._count_one:
+            # Looking labels up takes longer than counting.
+            self._count_one[key] = metrics.WEBHOOKS_RECEIVED.labels(account, outcome).inc
+        self._count_one[key]()
+
+    def _heard(self, account: str) -> None:
+        if account not in self._last_at:
+            metrics.SILENCE_SECONDS.labels(account).set_function(partial(self._silence_s, account))
+        self._last_at[account] = time.monotonic()
+
+    def _silence_s(self, account: str) -> float:
+        return time.monotonic() - self._last_at[account]

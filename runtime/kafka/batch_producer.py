@@ -1,0 +1,138 @@
+"""Appends ready-made batches to one topic: one at a time per partition, however long the brokers are away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+
+from runtime.kafka.producer import new_producer
+from runtime.logs import log_event
+from runtime.settings import KafkaSettings
+from schemas.errors import TopicsError
+
+RECONNECT_S = 0.5
+STOP_S = 3.0
+REQUEST_TIMEOUT_MS = 10_000
+"""After which a broker that does not answer is asked again, over a new connection."""
+
+RECORDS_REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError)
+"""The broker refuses these records for what they are; others would be taken."""
+
+BatchRecord = tuple[bytes, bytes, list[tuple[str, bytes]]]
+"""Key, value, headers."""
+
+_log = logging.getLogger(__name__)
+
+
+class BatchProducer:
+    """An idempotent producer that connects by itself, again and again.
+
+    It never gives a batch up: aiokafka sends it again, with the same sequence numbers, until a broker says what became
+    of it. So a batch that was on its way when the broker died stands in the log once.
+
+    Args:
+        settings: where the brokers are.
+        client_id: how they know this process.
+        topic: full name.
+        partitions: how many the topic has.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, client_id: str, topic: str, partitions: int) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._topic = topic
+        self._partitions = partitions
+        self._kafka = self._new()
+        self._connected = False
+        self._connecting = asyncio.Lock()
+        self._told = False
+        self._spent: list[AIOKafkaProducer] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, settings: KafkaSettings, *, client_id: str, topic: str, partitions: int
+    ) -> AsyncIterator[BatchProducer]:
+        """A producer for as long as the block lasts; `connect` connects it."""
+        producer = cls(settings, client_id=client_id, topic=topic, partitions=partitions)
+        try:
+            yield producer
+        finally:
+            for kafka in (*producer._spent, producer._kafka):
+                await _stop(kafka)
+
+    async def connect(self) -> None:
+        """Return once a broker can be reached, be it in an hour.
+
+        Raises:
+            TopicsError: the topic has another number of partitions.
+        """
+        if not self._connected:
+            async with self._connecting:
+                while not self._connected:
+                    await self._try_to_connect()
+
+    def pack(self, records: Iterable[BatchRecord]) -> tuple[Any, int]:
+        """A batch of as many of the records, from the first on, as fit; and how many. At least one fits."""
+        batch = self._kafka.create_batch()
+        count = 0
+        for key, value, headers in records:
+            if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
+                break
+            count += 1
+        return batch, count
+
+    async def append(self, partition: int, batch: Any) -> None:
+        """Return once every in-sync replica has the batch, be it in an hour.
+
+        Raises:
+            KafkaError: it was refused, or nobody knows; one of RECORDS_REFUSED: for what is in it.
+            TopicsError: the topic has another number of partitions.
+        """
+        await self.connect()
+        kafka = self._kafka
+        try:
+            await (await kafka.send_batch(batch, self._topic, partition=partition))
+        except KafkaError:
+            # aiokafka counts a refused batch into its sequence, so this producer never gets another one through.
+            if kafka is self._kafka:
+                self._spent.append(kafka)
+                self._kafka, self._connected = self._new(), False
+            raise
+
+    def _new(self) -> AIOKafkaProducer:
+        return new_producer(
+            self._settings, client_id=self._client_id, linger_ms=0, request_timeout_ms=REQUEST_TIMEOUT_MS
+        )
+
+    async def _try_to_connect(self) -> None:
+        try:
+            await self._kafka.start()
+            found = len(await self._kafka.partitions_for(self._topic))
+        except KafkaError as error:
+            if not self._told:
+                log_event(_log, "broker.unreachable", level=logging.WARNING, reason=str(error))
+            self._told = True
+            failed, self._kafka = self._kafka, self._new()
+            await _stop(failed)
+            await asyncio.sleep(RECONNECT_S)
+            return
+        if found != self._partitions:
+            raise TopicsError(f"{self._topic} has {found} partitions, not {self._partitions}: create it anew")
+        self._connected, self._told = True, False
+
+
+async def _stop(kafka: AIOKafkaProducer) -> None:
+    """Disconnect, and let go of what could not be sent: whoever asked for it has not been told that it was."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STOP_S):
+            await kafka.stop()
+            return
+    # It waits for a batch that it sends again and again.
+    await kafka.client.close()
