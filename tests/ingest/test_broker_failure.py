@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from runtime.kafka import KafkaError, Producer
 from runtime.kafka.topics import ensure_topics
 from runtime.settings import IngestSettings, KafkaSettings, SpoolSettings
 from schemas.topics import RECEIPT_HEADER
-from tests.ingest.running import ACME, BOLT, HOST, RAW_LOG, Running, listening, receiver_on
+from tests.ingest.running import ACME, BOLT, HOST, RAW_LOG, Running, listening, receiver_on, until
 
 pytestmark = pytest.mark.anyio
 
@@ -31,12 +31,6 @@ def own_broker(tmp_path: Path) -> Iterator[RunningBroker]:
             yield running
         finally:
             os.kill(running.pid, signal.SIGCONT)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
-        while not await condition():  # noqa: ASYNC110 - another process has no event to set
-            await asyncio.sleep(0.05)
 
 
 async def post(receiver: Running, bodies: list[str], path: str = ACME) -> set[int]:
