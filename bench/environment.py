@@ -1,4 +1,4 @@
-"""What the peers run in: an environment of their own for the Python ones, a folder of jars for Kafka Streams."""
+"""What the peers run in: an environment of their own for the Python ones, folders of jars and of what Go built."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ HOME = ROOT / ".bench"
 
 _LOCK = PEERS / "requirements.lock"
 _STREAMS = PEERS / "kafka_streams"
+_GO = PEERS / "go_ingest"
 _SHOWN = ("faust-streaming", "quixstreams", "bytewax", "confluent-kafka", "orjson")
+
+
+class NotAtHandError(Exception):
+    """A program that a whole section needs is not installed; says how to get it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +49,7 @@ def prepare_peers(report: Callable[[str], None]) -> Peers:
     Raises:
         CalledProcessError: a package or a jar cannot be had; the first time this needs a network.
     """
-    python, java = _python(report), _streams(report)
+    python, java = peers_python(report), _streams(report)
     return Peers(python=python, java=java, versions=_versions(python, java=bool(java)))
 
 
@@ -54,7 +59,12 @@ def _stamped(folder: Path, *sources: Path) -> tuple[Path, str, bool]:
     return stamp, digest, stamp.exists() and stamp.read_text() == digest
 
 
-def _python(report: Callable[[str], None]) -> Path:
+def peers_python(report: Callable[[str], None]) -> Path:
+    """The interpreter of the environment that has the peers' libraries; made if it is missing.
+
+    Raises:
+        CalledProcessError: a package cannot be had; the first time this needs a network.
+    """
     folder = HOME / "peers"
     python = folder / "bin" / "python"
     stamp, digest, is_made = _stamped(folder, _LOCK)
@@ -84,11 +94,44 @@ def _streams(report: Callable[[str], None]) -> tuple[str, ...]:
     return (java, "-cp", f"{folder / 'classes'}:{folder / 'lib'}/*", "Sessions")
 
 
-def _versions(python: Path, *, java: bool) -> dict[str, str]:
+def go_ingest(report: Callable[[str], None]) -> Path | None:
+    """The receiver in Go, built if it is missing or has changed; None where Go is not at hand, or cannot build it."""
+    if (go := shutil.which("go")) is None:
+        return None
+    folder = HOME / "go_ingest"
+    stamp, digest, is_made = _stamped(folder, *sorted(_GO.iterdir()))
+    program = folder / "go_ingest"
+    if not is_made:
+        report("building the Go receiver (first time only)")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        command = [go, "build", "-C", str(_GO), "-buildvcs=false", "-mod=readonly", "-o", str(program), "."]
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        if built.returncode:
+            report(f"Go cannot build it: {built.stderr.strip()[-500:]}")
+            return None
+        stamp.write_text(digest)
+    return program
+
+
+def go_versions(program: Path) -> dict[str, str]:
+    """Of Go and of franz-go, as the built program tells them."""
+    told = subprocess.check_output(["go", "version", "-m", str(program)], text=True)
+    go, franz = re.search(r": go(\S+)", told), re.search(r"twmb/franz-go\s+v(\S+)", told)
+    return {"Go": go.group(1) if go else "unknown", "franz-go": franz.group(1) if franz else "unknown"}
+
+
+def versions_in(python: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """The versions of packages in the environment of an interpreter."""
     program = (
-        f"import json; from importlib.metadata import version; print(json.dumps({{n: version(n) for n in {_SHOWN}}}))"
+        f"import json; from importlib.metadata import version; print(json.dumps({{n: version(n) for n in {names}}}))"
     )
     found: dict[str, str] = json.loads(subprocess.check_output([python, "-c", program]))
+    return found
+
+
+def _versions(python: Path, *, java: bool) -> dict[str, str]:
+    found = versions_in(python, _SHOWN)
     ours = {name: version(name) for name in ("tradewind", "aiokafka", "orjson")}
     streams = {}
     if java:

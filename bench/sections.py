@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import firing, hostile, memory, restore, throughput
+from bench import contenders, firing, hostile, ingest, ingest_contenders, memory, restore, throughput
+from bench.results_file import Table
 
 Report = Callable[[str], None]
 Rows = Sequence[Sequence[str]]
@@ -18,7 +19,10 @@ class Options:
 
     notifications: int
     runs: int
+    seconds: int
+    """That each receiver is measured."""
     only: tuple[str, ...]
+    """Names of contenders; all if there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,14 @@ class Section:
     about: Callable[[Mapping[str, Any]], str] = lambda _: ""
     """A line over the table."""
     is_default: bool = True
+    contenders: tuple[str, ...] = ()
+    """Their names, where there are several."""
+    more: Callable[[Mapping[str, Any]], Sequence[Table]] = lambda _: ()
+    """What is drawn under the table."""
+
+    def tables(self, figures: Mapping[str, Any], about: str = "") -> list[Table]:
+        """Everything that is drawn."""
+        return [(self.title, about, self.heads, self.rows(figures)), *self.more(figures)]
 
 
 def _versions(figures: Mapping[str, Any]) -> str:
@@ -51,6 +63,11 @@ def _about_million(figures: Mapping[str, Any]) -> str:
         f"{figures['notifications']:,} notifications, one run each; that of Kafka Streams is the second pass over the "
         "topic in the same JVM, so its code is compiled."
     )
+
+
+def _about_ingest(figures: Mapping[str, Any]) -> str:
+    runs, seconds = figures["runs"], figures["seconds"]
+    return f"64 connections, median of {runs} alternating runs of {seconds} s. {_versions(figures)}."
 
 
 def _against_targets(
@@ -73,6 +90,7 @@ SECTIONS: tuple[Section, ...] = (
         ),
         rows=throughput.rows,
         about=_about_throughput,
+        contenders=tuple(one.name for one in contenders.CONTENDERS),
     ),
     Section(
         name="million",
@@ -82,6 +100,20 @@ SECTIONS: tuple[Section, ...] = (
         rows=throughput.rows,
         about=_about_million,
         is_default=False,
+    ),
+    Section(
+        name="ingest",
+        title="Ingest",
+        heads=ingest.HEADS,
+        measure=lambda report, options: ingest.measure(
+            report, runs=options.runs, seconds=options.seconds, only=options.only
+        ),
+        rows=ingest.rows,
+        about=_about_ingest,
+        contenders=tuple(one.name for one in ingest_contenders.CONTENDERS),
+        more=lambda figures: [
+            ("Ingest: targets", "Ratios are medians over the rounds.", ingest.TARGET_HEADS, ingest.target_rows(figures))
+        ],
     ),
     _against_targets("memory", "Memory of the state", memory.measure, memory.rows),
     _against_targets("firing", "Firing error", firing.measure, firing.rows),
