@@ -9,10 +9,10 @@ MINUTES ?= 3
 PROFILE ?= single
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench check format schemas lock clean
+.PHONY: help run test chaos ingest-chaos bench check format schemas lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
@@ -37,6 +37,9 @@ test: $(VENV)/.installed ## unit, contract and end-to-end tests (ARGS="-k ...")
 
 chaos: $(VENV)/.installed ## kill, freeze, stall and cut under load, then compare with an oracle (SEED= MINUTES= PROFILE=single|cluster)
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)
+
+ingest-chaos: $(VENV)/.installed ## kill, mute and fill up what ingest needs, then compare the raw log with what was answered (SEED=)
+	@$(BIN)/python -m tests.ingest_chaos --seed $(SEED) $(ARGS)
 
 bench: $(VENV)/.installed ## speed, memory, delay and restore, side by side with peers (half an hour; ARGS="--help")
 	@$(BIN)/python -m bench $(ARGS)

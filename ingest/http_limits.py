@@ -96,9 +96,13 @@ class HttpLimits:
             for connection in tuple(self.connections):
                 connection.check(now)
             if self._turned_away and now >= self._silent_until:
-                fields = {"limit": "connections", "connections": self._turned_away}
-                log_event(_log, "ingest.limited", level=logging.WARNING, account="", **fields)
-                self._turned_away, self._silent_until = 0, now + _LOG_INTERVAL_S
+                self._tell_turned_away()
+                self._silent_until = now + _LOG_INTERVAL_S
+
+    def _tell_turned_away(self) -> None:
+        count, self._turned_away = self._turned_away, 0
+        level = logging.WARNING
+        log_event(_log, "ingest.limited", level=level, account="", limit="connections", connections=count)
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -275,9 +279,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Whether requests before the refused one are still to be answered; the refused one itself is withdrawn."""
         if self._phase != _BODY:
             return self.cycle is not None and not self.cycle.response_complete
-        # The application sees a disconnect, and what it still sends goes nowhere.
+        # What the application still sends goes nowhere; when the connection ends it sees a disconnect.
         self.cycle.disconnected = True
-        self.cycle.message_event.set()
         if self.pipeline:
             self.pipeline.popleft()  # The newest: it has not begun, because another is being answered.
             return True

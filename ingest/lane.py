@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -41,25 +41,50 @@ class Receipts:
         return f"{self._process}{next(self._count):012x}".encode()
 
 
-class _Request:
-    """A webhook whose sender waits for the answer."""
+class Webhook:
+    """A webhook whose sender waits for an answer.
 
-    __slots__ = ("account", "body", "came", "done", "receipt")
+    Args:
+        account: whose it is.
+        body: as it came.
+        came: when it was whole, by the event loop's clock.
+        settled: called once, when it is known where the webhook is, or that it is nowhere.
+    """
 
-    def __init__(self, account: str, receipt: bytes, body: bytes, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("account", "body", "came", "outcome", "receipt", "refused", "settled")
+
+    def __init__(self, account: str, body: bytes, came: float, settled: Callable[[Webhook], None]) -> None:
         self.account = account
-        self.receipt = receipt
         self.body = body
-        self.came = loop.time()
-        self.done: asyncio.Future[Outcome] = loop.create_future()
+        self.came = came
+        self.settled = settled
+        self.receipt = b""
+        self.outcome: Outcome | None = None
+        """Where it is durable."""
+        self.refused: SpoolError | None = None
+        """Why it is not."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its sender has been answered."""
+        return self.outcome is not None or self.refused is not None
+
+    def settle(self, outcome: Outcome | SpoolError) -> None:
+        """Answer its sender, if that has not been done."""
+        if self.outcome is None and self.refused is None:
+            if isinstance(outcome, SpoolError):
+                self.refused = outcome
+            else:
+                self.outcome = outcome
+            self.settled(self)
 
 
 @dataclass(frozen=True, slots=True)
 class _Spooled:
-    """Requests that went to the spool while the batch that holds them was on its way."""
+    """Webhooks that went to the spool while the batch that holds them was on its way."""
 
     last_id: int
-    requests: Sequence[_Request]
+    webhooks: Sequence[Webhook]
     written: asyncio.Future[None]
 
 
@@ -89,9 +114,9 @@ class Lane:
         self._loop = asyncio.get_running_loop()
         self._work = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: deque[_Request] = deque()
+        self._waiting: deque[Webhook] = deque()
         """Come, and not in a batch yet."""
-        self._sent: Sequence[_Request] = ()
+        self._sent: Sequence[Webhook] = ()
         """In the batch that is on its way."""
         self._sent_spooled: _Spooled | None = None
         """What of that batch was spooled meanwhile."""
@@ -109,14 +134,10 @@ class Lane:
     def _backlog(self) -> int:
         return self._spool.waiting.get(self._partition, 0)
 
-    def store(self, account: str, body: bytes) -> asyncio.Future[Outcome]:
-        """Make a webhook durable.
-
-        Returns:
-            A future that tells where it is once it is; or raises SpoolError: nowhere.
-        """
-        request = _Request(account, self._receipts.next(), body, self._loop)
-        self._waiting.append(request)
+    def store(self, webhook: Webhook) -> None:
+        """Make a webhook durable, then settle it."""
+        webhook.receipt = self._receipts.next()
+        self._waiting.append(webhook)
         backlog = self._backlog
         if backlog and not (self._healthy and backlog == self._draining):
             self._to_spool(self._take_waiting())
@@ -124,8 +145,7 @@ class Lane:
             # With a backlog: the last of it is on its way, so this one may wait for its turn in memory.
             self._work.set()
             if self._timer is None:
-                self._timer = self._loop.call_at(request.came + self._ack_timeout_s, self._look_for_overdue)
-        return request.done
+                self._timer = self._loop.call_at(webhook.came + self._ack_timeout_s, self._look_for_overdue)
 
     async def run(self) -> None:
         """Move webhooks to Kafka for ever.
@@ -152,7 +172,7 @@ class Lane:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _append(self) -> None:
-        batch, size = self._producer.pack(_record(request) for request in self._waiting)
+        batch, size = self._producer.pack(_record(webhook) for webhook in self._waiting)
         sent = self._sent = [self._waiting.popleft() for _ in range(size)]
         try:
             await self._producer.append(self._partition, batch)
@@ -166,14 +186,13 @@ class Lane:
         self._sent = ()
         self._healthy = True
         if spooled is None:
-            for request in sent:
-                if not request.done.done():
-                    request.done.set_result("stored")
+            for webhook in sent:
+                webhook.settle("stored")
             return
         # By now it is in both. What could not be spooled was refused, and is in the log all the same.
         await asyncio.wait({spooled.written})
         if spooled.written.exception() is None:
-            self._acknowledged(spooled.last_id, [request.body for request in spooled.requests])
+            self._acknowledged(spooled.last_id, [webhook.body for webhook in spooled.webhooks])
 
     async def _drain(self) -> None:
         rows = await self._spool.read(self._partition, after=self._drained_to)
@@ -181,17 +200,16 @@ class Lane:
             await self._until_written()
             return
         batch, size = self._producer.pack(_record(row) for row in rows)
-        rows = rows[:size]
+        rows = taken = rows[:size]
         self._draining = size
         try:
             await self._producer.append(self._partition, batch)
         except RECORDS_REFUSED as error:
-            rows = await self._drain_one_by_one(rows, error)
+            taken = await self._drain_one_by_one(rows, error)
         finally:
             self._draining = 0
         self._healthy = True
-        if rows:
-            self._acknowledged(rows[-1].id, [row.body for row in rows])
+        self._acknowledged(rows[-1].id, [row.body for row in taken])
 
     async def _drain_one_by_one(self, rows: Sequence[SpooledWebhook], error: KafkaError) -> list[SpooledWebhook]:
         """Set aside those that are refused for what they are, or nothing ever gets past them; returns the others."""
@@ -231,7 +249,7 @@ class Lane:
 
     def _look_for_overdue(self) -> None:
         self._timer = None
-        sent = [] if self._sent_spooled else [request for request in self._sent if not request.done.done()]
+        sent = [] if self._sent_spooled else [webhook for webhook in self._sent if not webhook.is_settled]
         if not sent and not self._waiting:
             return
         due = (sent or self._waiting)[0].came + self._ack_timeout_s
@@ -245,43 +263,38 @@ class Lane:
             last_id, done = written
             self._sent_spooled = _Spooled(last_id - len(waiting), sent, done)
 
-    def _take_waiting(self) -> list[_Request]:
+    def _take_waiting(self) -> list[Webhook]:
         taken = list(self._waiting)
         self._waiting.clear()
         return taken
 
-    def _to_spool(self, requests: Sequence[_Request]) -> tuple[int, asyncio.Future[None]] | None:
+    def _to_spool(self, webhooks: Sequence[Webhook]) -> tuple[int, asyncio.Future[None]] | None:
         """Spool them; if there is no room they are refused, and the result is None."""
         if not self._backlog:
             log_event(_log, "ingest.spooling", level=logging.WARNING, partition=self._partition)
         try:
-            last_id, written = self._spool.add(self._partition, [(r.account, r.receipt, r.body) for r in requests])
+            last_id, written = self._spool.add(self._partition, [(w.account, w.receipt, w.body) for w in webhooks])
         except SpoolError as error:
-            _refuse(requests, error)
+            _settle(webhooks, error)
             return None
-        written.add_done_callback(partial(_answer, requests))
+        written.add_done_callback(partial(_settle_written, webhooks))
         self._written = written
         self._work.set()
         return last_id, written
 
 
-def _record(webhook: _Request | SpooledWebhook) -> BatchRecord:
+def _record(webhook: Webhook | SpooledWebhook) -> BatchRecord:
     return webhook.account.encode(), webhook.body, [(RECEIPT_HEADER, webhook.receipt)]
 
 
-def _answer(requests: Iterable[_Request], written: asyncio.Future[None]) -> None:
-    if error := written.exception():
-        _refuse(requests, error)
-        return
-    for request in requests:
-        if not request.done.done():
-            request.done.set_result("spooled")
+def _settle(webhooks: Iterable[Webhook], outcome: Outcome | SpoolError) -> None:
+    for webhook in webhooks:
+        webhook.settle(outcome)
 
 
-def _refuse(requests: Iterable[_Request], error: BaseException) -> None:
-    for request in requests:
-        if not request.done.done():
-            request.done.set_exception(SpoolError(str(error)))
+def _settle_written(webhooks: Iterable[Webhook], written: asyncio.Future[None]) -> None:
+    error = written.exception()
+    _settle(webhooks, error if isinstance(error, SpoolError) else "spooled")
 
 
 class Lanes:
@@ -291,13 +304,14 @@ class Lanes:
         self._lanes = lanes
         self._by_account: dict[str, Lane] = {}
 
-    def store(self, account: str, body: bytes) -> asyncio.Future[Outcome]:
+    def store(self, webhook: Webhook) -> None:
         """Make a webhook durable in its account's lane; see `Lane.store`."""
+        account = webhook.account
         lane = self._by_account.get(account)
         if lane is None:
             number = partition_of(account.encode(), range(len(self._lanes)))
             lane = self._by_account[account] = self._lanes[number]
-        return lane.store(account, body)
+        lane.store(webhook)
 
 
 @asynccontextmanager

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
-import uvicorn
-
-from ingest.app import Receiver
 from ingest.hooks import Hooks
-from ingest.http_limits import HttpLimits
 from ingest.lane import open_lanes
+from ingest.receiver import Receiver
 from ingest.secrets_watch import live_secrets, watch_secrets
+from ingest.server import listening
 from ingest.spool import Spool
 from ingest.witness import Witness
 from runtime.broker_watch import reached_broker, watching_broker
-from runtime.kafka import BatchProducer
+from runtime.kafka import BatchProducer, KafkaError
 from runtime.kafka.topics import full_name, require_topics
-from runtime.ops import Status, ops_server, serving
-from runtime.settings import IngestSettings, Settings
+from runtime.ops import Status, ops_server
+from runtime.settings import Settings
 from schemas.topics import WEBHOOKS
 
 
@@ -51,38 +50,15 @@ async def run(
         watching_broker(kafka) as watch,
         asyncio.TaskGroup() as tasks,
     ):
-        receiver = Receiver(
-            hooks,
-            lanes,
-            witness,
-            body_limit_bytes=ingest.body_limit_bytes,
-            answer_timeout_s=ingest.answer_timeout_s,
-        )
-        limits = HttpLimits(ingest, hooks.account_of)
+        receiver = Receiver(hooks, lanes, witness, body_limit_bytes=ingest.body_limit_bytes)
         others = [tasks.create_task(_check_topics(settings, stop), name="topics")]
         if config is not None:
             others.append(tasks.create_task(watch_secrets(config, settings, hooks), name="secrets"))
-        async with limits.enforced(), serving(http_config(receiver, ingest, limits)):
+        async with listening(receiver, ingest):
             status.watch(spool.ready, shown=[watch.ready])
             await stop.wait()
         for task in others:
             task.cancel()
-
-
-def http_config(receiver: Receiver, ingest: IngestSettings, limits: HttpLimits) -> uvicorn.Config:
-    """How the receiver is served."""
-    return uvicorn.Config(
-        receiver,
-        host=ingest.host,
-        port=ingest.port,
-        http=limits.protocol(),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-    )
 
 
 async def _check_topics(settings: Settings, stop: asyncio.Event) -> None:
@@ -91,5 +67,8 @@ async def _check_topics(settings: Settings, stop: asyncio.Event) -> None:
     Raises:
         TopicsError: webhooks would be misread, or there is nowhere to put them.
     """
-    if await reached_broker(settings.kafka, stop):
-        await require_topics(settings.kafka, [WEBHOOKS])
+    while await reached_broker(settings.kafka, stop):
+        # A broker can go away between two questions.
+        with suppress(KafkaError, OSError):
+            await require_topics(settings.kafka, [WEBHOOKS])
+            return

@@ -23,6 +23,8 @@ READ_ROWS = 2_000
 READ_BYTES = 1024 * 1024
 RETRY_S = 1.0
 """After a commit that failed, until the next is tried."""
+ROOM_AGAIN = 0.9
+"""Of max_bytes: a spool that was full has room again when it holds no more than this part."""
 STALL_S = 2.0
 """A commit that takes longer is a disk that does not answer."""
 
@@ -46,6 +48,8 @@ class Spool:
         self._parked: set[int] = set()
         self._oldest_ms: int | None = int(time.time() * 1000) if contents.waiting else None
         self._failing = False
+        self._full = False
+        """A webhook was refused for want of room, and little has gone since."""
         self._commit_began: float | None = None
         # What the next commit does.
         self._work = asyncio.Event()
@@ -54,6 +58,8 @@ class Spool:
         self._to_park: set[int] = set()
         self._work.set()  # so that the first commit tells how old the oldest is
         metrics.SPOOL_OLDEST_SECONDS.set_function(self._oldest_s)
+        metrics.SPOOL_PARKED.set(0)
+        self._report()
 
     @classmethod
     @asynccontextmanager
@@ -82,7 +88,7 @@ class Spool:
     def has_room(self) -> bool:
         """Whether it takes webhooks."""
         stalled = self._commit_began is not None and time.monotonic() - self._commit_began > STALL_S
-        return not self._failing and not stalled and self._why_full(0) is None
+        return not (self._failing or self._full or stalled) and self._why_full(0) is None
 
     def ready(self) -> Mapping[str, bool]:
         """Condition for /readyz."""
@@ -99,6 +105,7 @@ class Spool:
         """
         size = sum(len(body) for _, _, body in webhooks)
         if why := self._why_full(size):
+            self._full = self._body_bytes > 0
             raise SpoolError(why)
         now_ms = int(time.time() * 1000)
         rows = [
@@ -158,6 +165,7 @@ class Spool:
     def _gone(self, partition: int, count: int, body_bytes: int) -> None:
         self._waiting[partition] -= count
         self._body_bytes -= body_bytes
+        self._full = self._full and self._body_bytes > ROOM_AGAIN * self._settings.max_bytes
 
     async def _commit_for_ever(self) -> None:
         while True:

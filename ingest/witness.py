@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from ingest.hooks import Hooks
+from ingest.lane import Webhook
 from runtime import metrics
 from runtime.logs import log_event
 
@@ -36,11 +37,14 @@ class Witness:
         for account in accounts:
             self._heard(account)
 
-    def durable(self, account: str, outcome: str, took_s: float) -> None:
-        """A webhook was stored or spooled, so long after it was read."""
-        self._heard(account)
-        self._count(account, outcome)
-        metrics.ACK_SECONDS.observe(took_s)
+    def durable(self, webhook: Webhook) -> None:
+        """A webhook was stored or spooled."""
+        now = time.monotonic()
+        if webhook.account not in self._last_at:
+            self._heard(webhook.account)
+        self._last_at[webhook.account] = now
+        self._count(webhook.account, str(webhook.outcome))
+        metrics.ACK_SECONDS.observe(now - webhook.came)
 
     def refused(self, account: str) -> None:
         """A webhook was answered 503."""
@@ -54,7 +58,7 @@ class Witness:
         metrics.WEBHOOKS_LIMITED.labels(account, "body").inc()
         log_event(_log, "ingest.limited", level=logging.ERROR, account=account, limit="body", limit_bytes=limit_bytes)
 
-    def answered(self, path: str, status: int, body_bytes: int, took_s: float) -> None:
+    def answered(self, path: str, status: int, body_bytes: int) -> None:
         """A request on a valid URL was answered."""
         if self._access_log and (hook := self._hooks.suspect_of(path)):
             account, fingerprint = hook
@@ -65,7 +69,6 @@ class Witness:
                 secret=fingerprint,
                 status=status,
                 body_bytes=body_bytes,
-                took_ms=round(took_s * 1000, 1),
             )
 
     def unknown_url(self, path: str) -> None:

@@ -18,6 +18,7 @@ Event = Literal[
     "ingest.request",  # one request, if ingest.access_log is on
     "ingest.unknown_url",  # a 404: somebody guesses, or a hook points to a secret that is retired
     "ingest.limited",  # a limit refused a request: a body above body_limit_bytes (413) is lost, others come again
+    "ingest.fault",  # a fault of ingest itself, with the traceback; the request was answered 503
     "ingest.refused",  # a webhook was answered 503: neither Kafka nor the spool took it in time; ServiceTrade retries
     "ingest.spooling",  # Kafka does not acknowledge in time: a partition's webhooks go to the spool
     "ingest.append_failed",  # Kafka refused a batch; it is tried again from the spool, over a new producer
@@ -100,6 +101,13 @@ def set_up_logs(process: str, level: str) -> None:
     logging.captureWarnings(capture=True)
 
 
-def log_event(logger: logging.Logger, event: Event, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Log one of the product's events with its fields."""
-    logger.log(level, event, extra=fields)
+def log_event(
+    logger: logging.Logger,
+    event: Event,
+    *,
+    level: int = logging.INFO,
+    fault: BaseException | None = None,
+    **fields: Any,
+) -> None:
+    """Log one of the product's events with its fields, and the traceback of a fault of its own."""
+    logger.log(level, event, extra=fields, exc_info=fault)

@@ -98,7 +98,11 @@ class BatchProducer:
         await self.connect()
         kafka = self._kafka
         try:
-            await (await kafka.send_batch(batch, self._topic, partition=partition))
+            sent = await kafka.send_batch(batch, self._topic, partition=partition)
+            # Whoever waits may be cancelled; what becomes of the batch then is nobody's concern any more.
+            sent.add_done_callback(lambda done: done.cancelled() or done.exception())
+            await asyncio.wait({sent})
+            sent.result()
         except KafkaError:
             # aiokafka counts a refused batch into its sequence, so this producer never gets another one through.
             if kafka is self._kafka:

@@ -12,16 +12,14 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from ingest.app import Receiver
 from ingest.hooks import Hooks
-from ingest.http_limits import HttpLimits
 from ingest.lane import open_lanes
-from ingest.main import http_config
+from ingest.receiver import Receiver
+from ingest.server import listening as serving
 from ingest.spool import Spool
 from ingest.witness import Witness
 from runtime.kafka import BatchProducer, LogReader
 from runtime.kafka.topics import ensure_topics
-from runtime.ops import serving
 from runtime.settings import IngestSettings, KafkaSettings, SpoolSettings
 from schemas.record import LogRecord
 from schemas.topics import WEBHOOKS
@@ -57,8 +55,13 @@ class Running:
     spool: Spool
 
     async def stored(self) -> list[LogRecord]:
-        """Everything in the raw log, partition after partition."""
+        """Everything in the raw log, partition after partition, once the spool is empty."""
+        await until(self.drained)
         return await read_all(self.kafka, WEBHOOKS.name)
+
+    async def drained(self) -> bool:
+        """Whether the spool is empty."""
+        return not any(self.spool.waiting.values())
 
     async def talk(self, request: bytes) -> bytes:
         """Send bytes as they are, and return all that comes back until the receiver closes."""
@@ -86,7 +89,7 @@ async def read_all(kafka: KafkaSettings, name: str) -> list[LogRecord]:
 
 @asynccontextmanager
 async def listening(
-    kafka: KafkaSettings, *, spool: SpoolSettings, ack_timeout_s: float = 10.0, answer_timeout_s: float = 20.0
+    kafka: KafkaSettings, *, spool: SpoolSettings, ack_timeout_s: float = 2.0, answer_timeout_s: float = 4.5
 ) -> AsyncIterator[Running]:
     """The receiver as ingest.main wires it, on a port that the system chose."""
     topic, partitions = kafka.topic_prefix + WEBHOOKS.name, RAW_LOG.partitions
@@ -97,12 +100,12 @@ async def listening(
         open_lanes(producer, opened, partitions=partitions, ack_timeout_s=ack_timeout_s) as lanes,
     ):
         witness = Witness(hooks, SECRETS, access_log=True)
-        receiver = Receiver(hooks, lanes, witness, body_limit_bytes=LIMIT, answer_timeout_s=answer_timeout_s)
-        settings = IngestSettings(host=HOST, port=0)
-        limits = HttpLimits(settings, hooks.account_of)
+        receiver = Receiver(hooks, lanes, witness, body_limit_bytes=LIMIT)
+        settings = IngestSettings(
+            host=HOST, port=0, ack_timeout_s=answer_timeout_s / 2, answer_timeout_s=answer_timeout_s
+        )
         async with (
-            limits.enforced(),
-            serving(http_config(receiver, settings, limits)) as port,
+            serving(receiver, settings) as port,
             httpx.AsyncClient(base_url=f"http://{HOST}:{port}", timeout=20) as http,
         ):
             yield Running(kafka, port, http, opened)
@@ -110,7 +113,7 @@ async def listening(
 
 @asynccontextmanager
 async def receiver_on(
-    kafka: KafkaSettings, *, ack_timeout_s: float = 10.0, answer_timeout_s: float = 20.0
+    kafka: KafkaSettings, *, ack_timeout_s: float = 2.0, answer_timeout_s: float = 4.5
 ) -> AsyncIterator[Running]:
     """The receiver on a raw log that was just created, with a spool of its own."""
     await ensure_topics(kafka, [RAW_LOG])

@@ -38,10 +38,6 @@ async def post(receiver: Running, bodies: list[str], path: str = ACME) -> set[in
     return {(await receiver.http.post(path, content=body.encode())).status_code for body in bodies}
 
 
-async def spool_empty(receiver: Running) -> bool:
-    return not any(receiver.spool.waiting.values())
-
-
 def outcomes(outcome: str) -> float:
     labels = {"account": "acme", "outcome": outcome}
     return metrics.REGISTRY.get_sample_value("tradewind_webhooks_received_total", labels) or 0.0
@@ -61,7 +57,7 @@ async def test_while_the_broker_stands_still_webhooks_are_spooled_and_all_are_in
             return not watch.ready()["broker"]
 
         assert await post(receiver, ["before"]) == {204}
-        await until(lambda: spool_empty(receiver))
+        await until(receiver.drained)
         spooled = outcomes("spooled")
         os.kill(own_broker.pid, signal.SIGSTOP)
         together = await asyncio.gather(*(post(receiver, ["first together"]) for _ in range(20)))
@@ -73,7 +69,7 @@ async def test_while_the_broker_stands_still_webhooks_are_spooled_and_all_are_in
         os.kill(own_broker.pid, signal.SIGCONT)
         after = [f"after {number}" for number in range(20)]
         assert await post(receiver, after) == {204}
-        await until(lambda: spool_empty(receiver))
+        await until(receiver.drained)
         assert await post(receiver, ["last"]) == {204}
         stored = await receiver.stored()
         values = [(record.value or b"").decode() for record in stored]
@@ -98,7 +94,7 @@ async def test_a_receiver_that_starts_without_a_broker_spools_and_drains_when_it
         assert sum(receiver.spool.waiting.values()) == 3
         assert await post(receiver, ["four"]) == {204}
         os.kill(own_broker.pid, signal.SIGCONT)
-        await until(lambda: spool_empty(receiver))
+        await until(receiver.drained)
         stored = await receiver.stored()
         assert [record.value for record in stored if record.key == b"acme"] == [b"one", b"two", b"four"]
         assert [record.value for record in stored if record.key == b"bolt"] == [b"three"]
@@ -112,14 +108,17 @@ async def test_a_full_spool_refuses_with_503_while_the_broker_is_away_and_takes_
     spool = SpoolSettings(folder=tmp_path / "spool", max_bytes=25)
     async with listening(kafka, spool=spool, ack_timeout_s=0.3) as receiver:
         assert await post(receiver, ["x" * 10]) == {204}
-        await until(lambda: spool_empty(receiver))
+        await until(receiver.drained)
         os.kill(own_broker.pid, signal.SIGSTOP)
         assert await post(receiver, ["a" * 10, "b" * 10]) == {204}
+        assert receiver.spool.has_room()
         assert await post(receiver, ["c" * 10]) == {503}
+        assert receiver.spool.ready() == {"accepting": False}
         assert await post(receiver, ["d" * 5]) == {204}
         assert await post(receiver, ["e"], BOLT) == {503}
         os.kill(own_broker.pid, signal.SIGCONT)
-        await until(lambda: spool_empty(receiver))
+        await until(receiver.drained)
+        assert receiver.spool.has_room()
         assert await post(receiver, ["f" * 10]) == {204}
         stored = [record.value for record in await receiver.stored() if record.key == b"acme"]
         assert stored == [b"x" * 10, b"a" * 10, b"b" * 10, b"d" * 5, b"f" * 10]
@@ -142,7 +141,7 @@ async def test_a_record_that_the_broker_refuses_is_kept_aside_and_does_not_shut_
         assert {answer.status_code for answer in await asyncio.gather(*many)} == {204}
         await until(parked)
         assert await post(receiver, ["after"]) == {204}
-        await until(lambda: spool_empty(receiver))
+        await until(receiver.drained)
         assert [record.value for record in await receiver.stored()] == [b"before", b"beside", b"beside", b"after"]
     # It is still there for whoever raises the limit of the topic.
     async with listening(kafka, spool=spool) as receiver:
