@@ -34,9 +34,10 @@ LABEL org.opencontainers.image.title="tradewind" \
 # Numbers, not names, below: an orchestrator that demands a non-root user can check a number.
 RUN python -m pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel pip \
  && groupadd --gid 10001 tradewind \
- && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tradewind
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tradewind \
+ && install --directory --owner 10001 --group 10001 --mode 700 /var/lib/tradewind
 COPY --from=build /opt/tradewind /opt/tradewind
-# Nothing is written but under /tmp, so that the root file system can be read-only.
+# Nothing is written but under /tmp, and the spool under /var/lib/tradewind (a volume takes its owner), so that the root file system can be read-only.
 ENV PATH=/opt/tradewind/bin:$PATH \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -11,21 +11,21 @@ at a time, and times are held by one sweep over the open connections.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import urllib.parse
 from collections import deque
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Callable
+from typing import Final, cast
 
 import httptools
 
+from ingest.exchange import CLOSING, CONTINUE, GOING_ON, Exchange
 from ingest.receiver import BAD_REQUEST, HEAD_TOO_LARGE, UNAVAILABLE, Receiver
 from runtime import metrics
 from runtime.logs import log_event
-
-if TYPE_CHECKING:
-    from ingest.server import Server
+from runtime.settings import IngestSettings
 
 PIPELINED: Final = 16
 """When so many requests of a connection wait for their answers, no more is read from it."""
@@ -33,51 +33,12 @@ PIPELINED: Final = 16
 # What the parser is in the middle of.
 _BETWEEN, _HEAD, _BODY = range(3)
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"\s*[^\s]{1,32} +(?:https?://[^/\s]*)?(/[!-~]*)")
 _log = logging.getLogger(__name__)
 
 
-def _answers(last: bytes) -> dict[int, bytes]:
-    # A 204 has no body, and so no length.
-    return {
-        status.value: f"HTTP/1.1 {status} {status.phrase}\r\n".encode()
-        + (b"" if status == HTTPStatus.NO_CONTENT else b"content-length: 0\r\n")
-        + last
-        for status in HTTPStatus
-        if status >= HTTPStatus.OK
-    }
-
-
-_GOING_ON, _CLOSING = _answers(b"\r\n"), _answers(b"connection: close\r\n\r\n")
-
-
 class _UnservedError(Exception):
-    """A request that is not looked at: it asks for a tunnel, or comes after the last."""
-
-
-class _Exchange:
-    """A request and its answer."""
-
-    __slots__ = ("account", "began", "body", "connection", "expects", "keep_alive", "path", "size", "status")
-
-    def __init__(self, connection: Connection, began: float) -> None:
-        self.connection = connection
-        self.began = began
-        self.account: str | None = None
-        self.path = ""
-        self.body: list[bytes] = []
-        self.size = 0
-        self.keep_alive = True
-        self.expects = False
-        """The sender waits for a 100 before it sends the body."""
-        self.status: int | None = None
-
-    def answer(self, status: int) -> None:
-        """Say it as soon as the requests before it are answered."""
-        if self.status is None:
-            self.status = status
-            self.connection.flush()
+    """A request that is not looked at: it has no URL, asks for a tunnel, or comes after the last."""
 
 
 class Connection(asyncio.Protocol):
@@ -87,21 +48,31 @@ class Connection(asyncio.Protocol):
     make one.
 
     Args:
-        server: knows the limits and the other connections.
         receiver: takes whole requests.
+        settings: head_limit_bytes, answer_timeout_s and idle_timeout_s hold here.
+        admit: asked once whether there may be one more connection.
+        forget: told once that it has ended.
     """
 
-    def __init__(self, server: Server, receiver: Receiver) -> None:
-        self._server = server
+    def __init__(
+        self,
+        receiver: Receiver,
+        settings: IngestSettings,
+        admit: Callable[[Connection], bool],
+        forget: Callable[[Connection], None],
+    ) -> None:
         self._receiver = receiver
+        self._settings = settings
+        self._admit = admit
+        self._forget = forget
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._parser = _parser(self)
-        self._unanswered: deque[_Exchange] = deque()
+        self._unanswered: deque[Exchange] = deque()
         self._phase = _BETWEEN
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._reading: _Exchange
+        self._reading: Exchange
         """The request that the parser is in the middle of, from its head's end on."""
         self._spent = 0
         """Bytes since the parser last got anywhere: completed a head or a message, or delivered some of a body."""
@@ -111,6 +82,8 @@ class Connection(asyncio.Protocol):
         self._finishing = False
         """It is closed when all that was begun is answered."""
         self._paused = False
+        """Too many requests wait for their answers."""
+        self._unread = b""
         self._began = 0.0
         """When the request that is being read began; the loop's clock."""
         self._since = 0.0
@@ -123,32 +96,47 @@ class Connection(asyncio.Protocol):
         """Answer 503 at once if there are too many connections."""
         self._transport = transport = cast("asyncio.Transport", transport)
         self._since = self._flushed = self._loop.time()
-        if not self._server.admit(self):
+        if not self._admit(self):
             self._closing = True
-            transport.write(_CLOSING[UNAVAILABLE])
+            transport.write(CLOSING[UNAVAILABLE])
             transport.close()
 
     def connection_lost(self, _: Exception | None) -> None:
         """Forget the connection; what its sender still waits for goes on."""
         self._closing = True
-        self._server.connections.discard(self)
+        self._forget(self)
+
+    def eof_received(self) -> bool:
+        """The sender sends no more; it may still wait for answers."""
+        self._finishing = True
+        return self._phase == _BETWEEN and bool(self._unanswered)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, never more than the limit on heads at a time."""
-        limit = self._server.settings.head_limit_bytes
+        """Read on, never more than the limit on heads at a time, until too many requests wait."""
+        limit = self._settings.head_limit_bytes
         if len(data) <= limit - self._spent:
             self._read(data)
             return
         rest = memoryview(data)
-        while rest and not self._closing:
+        while rest and not (self._closing or self._paused):
             room = limit - self._spent
             self._read(rest[:room])
             rest = rest[room:]
+        self._unread = bytes(rest)
+
+    def pause_writing(self) -> None:
+        """The sender does not take its answers: it gets no more."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        if not self._paused:
+            self._transport.resume_reading()
 
     # -- what the server calls
     def check(self, now: float) -> None:
         """Refuse the oldest request, or close the connection, if its time is over."""
-        transport, settings = self._transport, self._server.settings
+        transport, settings = self._transport, self._settings
         if not transport.get_write_buffer_size():
             self._flushed = now
         elif now - self._flushed >= settings.answer_timeout_s:
@@ -197,10 +185,11 @@ class Connection(asyncio.Protocol):
             return  # The head is read again.
         if self._closing:
             raise _UnservedError
+        path = _path(self._url)
         self._phase = _BODY
         self._moved = True
-        exchange = self._reading = _Exchange(self, self._began)
-        exchange.path = path = _path(self._url)
+        exchange = self._reading = Exchange(self.flush, self._began)
+        exchange.path = path
         exchange.account = self._receiver.account_of(path)
         exchange.keep_alive = parser.should_keep_alive()
         exchange.expects = any(name.lower() == b"expect" for name, _ in self._headers)
@@ -248,7 +237,7 @@ class Connection(asyncio.Protocol):
             exchange = unanswered.popleft()
             last = not exchange.keep_alive or ((self._closing or self._finishing) and not unanswered)
             if not transport.is_closing():
-                transport.write((_CLOSING if last else _GOING_ON)[exchange.status or UNAVAILABLE])
+                transport.write((CLOSING if last else GOING_ON)[exchange.status or UNAVAILABLE])
             if last:
                 self._closing = True
                 transport.close()
@@ -256,22 +245,33 @@ class Connection(asyncio.Protocol):
         self._since = self._loop.time()
         if self._paused and len(unanswered) <= PIPELINED:
             self._paused = False
-            transport.resume_reading()
+            self._loop.call_soon(self._resume)
         if unanswered and unanswered[0].expects:
             self._tell_to_go_on()
 
     # -- reading
+    def _resume(self) -> None:
+        unread, self._unread = self._unread, b""
+        self.data_received(unread)
+        if not (self._paused or self._transport.is_closing()):
+            self._transport.resume_reading()
+
     def _read(self, piece: bytes | memoryview) -> None:
-        if self._closing:
-            return
+        rest: bytes | memoryview | None = piece
+        while rest is not None and not self._closing:
+            rest = self._feed(rest)
+
+    def _feed(self, piece: bytes | memoryview) -> bytes | memoryview | None:
+        """Let the parser read; returns what it has not looked at."""
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade as offer:
-            self._pass_over_upgrade(piece[offer.args[0] :])
+            self._pass_over_upgrade()
+            return piece[offer.args[0] :]
         except httptools.HttpParserError as error:
             unserved = isinstance(error.__context__, _UnservedError)
             if unserved and self._closing:
-                return
+                return None
             if isinstance(error, httptools.HttpParserCallbackError) and not unserved:
                 log_event(_log, "ingest.fault", level=logging.ERROR, fault=error.__context__)
             if self._phase == _HEAD and not self._url and not self._moved:
@@ -282,23 +282,23 @@ class Connection(asyncio.Protocol):
         else:
             self._spent = 0 if self._moved else self._spent + len(piece)
             self._moved = False
-            if self._spent >= self._server.settings.head_limit_bytes:
+            if self._spent >= self._settings.head_limit_bytes:
                 self._refuse("head", HEAD_TOO_LARGE)
+        return None
 
-    def _pass_over_upgrade(self, rest: bytes | memoryview) -> None:
+    def _pass_over_upgrade(self) -> None:
         """Read the head again without the offer: the parser takes a request that has one to be without a body."""
         version = self._parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (self._parser.get_method(), self._url, version)]
         lines += [b"%s: %s" % header for header in self._headers if header[0].lower() != b"upgrade"]
         self._parser = _parser(self)
-        self._read(b"\r\n".join([*lines, b"", b""]))
-        self._read(rest)
+        self._feed(b"\r\n".join([*lines, b"", b""]))
 
     def _tell_to_go_on(self) -> None:
         first = self._unanswered[0]
         if first is self._reading and first.expects:
             first.expects = False
-            self._transport.write(_CONTINUE)
+            self._transport.write(CONTINUE)
 
     def _refuse(self, limit: str, otherwise: int | None) -> None:
         """End the connection with a 503 if the request that is being read has a valid URL.
@@ -315,8 +315,11 @@ class Connection(asyncio.Protocol):
                 self._close_if_all_is_said()
                 return
         else:
-            exchange = _Exchange(self, self._began)
-            account = None if self._phase == _BETWEEN else self._receiver.account_of(_path(self._url))
+            exchange = Exchange(self.flush, self._began)
+            account = None
+            if self._phase == _HEAD:
+                with contextlib.suppress(_UnservedError):
+                    account = self._receiver.account_of(_path(self._url))
         metrics.WEBHOOKS_LIMITED.labels(account or "", limit).inc()
         if account is not None:
             client = self._transport.get_extra_info("peername") or ("",)
@@ -345,12 +348,16 @@ def _parser(connection: Connection) -> httptools.HttpRequestParser:
 
 
 def _path(url: bytes) -> str:
-    """The decoded path of a request's URL, without the query; empty if it has none."""
+    """The decoded path of a request's URL, without the query; empty if it has none.
+
+    Raises:
+        _UnservedError: it is no URL.
+    """
     raw = url.partition(b"?")[0]
     if not raw.startswith(b"/"):
         try:
             raw = httptools.parse_url(url).path or b""
-        except httptools.HttpParserInvalidURLError:
-            return ""
+        except httptools.HttpParserInvalidURLError as error:
+            raise _UnservedError from error
     path = raw.decode("ascii", "replace")
     return urllib.parse.unquote(path) if "%" in path else path

@@ -4,79 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
-from typing import Literal
 
 from ingest.spool import Spool
 from ingest.spool_file import SpooledWebhook
-from runtime.kafka import RECORDS_REFUSED, BatchProducer, BatchRecord, KafkaError, partition_of
+from ingest.webhook import Outcome, Receipts, Webhook
+from runtime.kafka import RECORDS_REFUSED, BatchProducer, BatchRecord, KafkaError
 from runtime.logs import log_event
 from schemas.errors import SpoolError
 from schemas.topics import RECEIPT_HEADER
-
-Outcome = Literal["stored", "spooled"]
-"""Where a webhook is durable: in Kafka, or in the spool."""
 
 PAUSE_S = 0.2
 LONGEST_PAUSE_S = 2.0
 
 _log = logging.getLogger(__name__)
-
-
-class Receipts:
-    """Names for webhooks, of this process alone; cheaper than a random one for each."""
-
-    def __init__(self) -> None:
-        self._process = os.urandom(10).hex()
-        self._count = count()
-
-    def next(self) -> bytes:
-        """One that nobody has had yet."""
-        return f"{self._process}{next(self._count):012x}".encode()
-
-
-class Webhook:
-    """A webhook whose sender waits for an answer.
-
-    Args:
-        account: whose it is.
-        body: as it came.
-        came: when it was whole, by the event loop's clock.
-        settled: called once, when it is known where the webhook is, or that it is nowhere.
-    """
-
-    __slots__ = ("account", "body", "came", "outcome", "receipt", "refused", "settled")
-
-    def __init__(self, account: str, body: bytes, came: float, settled: Callable[[Webhook], None]) -> None:
-        self.account = account
-        self.body = body
-        self.came = came
-        self.settled = settled
-        self.receipt = b""
-        self.outcome: Outcome | None = None
-        """Where it is durable."""
-        self.refused: SpoolError | None = None
-        """Why it is not."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether its sender has been answered."""
-        return self.outcome is not None or self.refused is not None
-
-    def settle(self, outcome: Outcome | SpoolError) -> None:
-        """Answer its sender, if that has not been done."""
-        if self.outcome is None and self.refused is None:
-            if isinstance(outcome, SpoolError):
-                self.refused = outcome
-            else:
-                self.outcome = outcome
-            self.settled(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +105,9 @@ class Lane:
                 if self._backlog:
                     await self._drain()
                 elif self._waiting:
-                    await self._append()
+                    async with self._producer.turn(self._partition):
+                        if self._waiting and not self._backlog:
+                            await self._append()
                 else:
                     self._work.clear()
                 pause_s = PAUSE_S
@@ -295,40 +241,3 @@ def _settle(webhooks: Iterable[Webhook], outcome: Outcome | SpoolError) -> None:
 def _settle_written(webhooks: Iterable[Webhook], written: asyncio.Future[None]) -> None:
     error = written.exception()
     _settle(webhooks, error if isinstance(error, SpoolError) else "spooled")
-
-
-class Lanes:
-    """All partitions of the raw log."""
-
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        self._lanes = lanes
-        self._by_account: dict[str, Lane] = {}
-
-    def store(self, webhook: Webhook) -> None:
-        """Make a webhook durable in its account's lane; see `Lane.store`."""
-        account = webhook.account
-        lane = self._by_account.get(account)
-        if lane is None:
-            number = partition_of(account.encode(), range(len(self._lanes)))
-            lane = self._by_account[account] = self._lanes[number]
-        lane.store(webhook)
-
-
-@asynccontextmanager
-async def open_lanes(
-    producer: BatchProducer, spool: Spool, *, partitions: int, ack_timeout_s: float
-) -> AsyncIterator[Lanes]:
-    """The lanes at work, for as long as the block lasts.
-
-    Raises:
-        TopicsError: the topic has another number of partitions (in an ExceptionGroup).
-    """
-    receipts = Receipts()
-    lanes = [Lane(number, producer, spool, receipts, ack_timeout_s=ack_timeout_s) for number in range(partitions)]
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(lane.run(), name=f"lane-{number}") for number, lane in enumerate(lanes)]
-        try:
-            yield Lanes(lanes)
-        finally:
-            for task in running:
-                task.cancel()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ingest.hooks import Hooks
-from ingest.lane import open_lanes
+from ingest.lanes import open_lanes
 from ingest.receiver import Receiver
 from ingest.secrets_watch import live_secrets, watch_secrets
 from ingest.server import listening

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from functools import partial
 
 from ingest.hooks import Hooks
-from ingest.lane import Lanes, Webhook
+from ingest.lanes import Lanes
+from ingest.webhook import Webhook
 from ingest.witness import Witness
 from runtime.logs import log_event
 

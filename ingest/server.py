@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from ingest.connection import Connection
 from ingest.receiver import Receiver
@@ -20,6 +20,9 @@ LOG_INTERVAL_S = 60.0
 SWEEPS_PER_ANSWER = 20
 """Sweeps in the time that a request may take: an answer that is due comes this part of it late at most."""
 
+SPARE_FILES = 256
+"""For all that is no connection of a sender."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -27,18 +30,24 @@ class Server:
     """The open connections.
 
     Args:
-        settings: head_limit_bytes, connection_limit, answer_timeout_s and idle_timeout_s hold here.
+        receiver: takes what they read.
+        settings: of the limits.
     """
 
-    def __init__(self, settings: IngestSettings) -> None:
-        self.settings = settings
+    def __init__(self, receiver: Receiver, settings: IngestSettings) -> None:
+        self._receiver = receiver
+        self._settings = settings
         self.connections: set[Connection] = set()
+        self.port = 0
         self._turned_away = 0
         self._silent_until = 0.0
 
-    def admit(self, connection: Connection) -> bool:
-        """Whether there may be one more connection."""
-        if len(self.connections) >= self.settings.connection_limit:
+    def connection(self) -> Connection:
+        """For the event loop: somebody connects."""
+        return Connection(self._receiver, self._settings, self._admit, self.connections.discard)
+
+    def _admit(self, connection: Connection) -> bool:
+        if len(self.connections) >= self._settings.connection_limit:
             metrics.WEBHOOKS_LIMITED.labels("", "connections").inc()
             self._turned_away += 1
             return False
@@ -48,7 +57,7 @@ class Server:
     async def sweep(self) -> None:
         """Hold the limits on time, for ever."""
         loop = asyncio.get_running_loop()
-        interval_s = min(1.0, self.settings.answer_timeout_s / SWEEPS_PER_ANSWER)
+        interval_s = min(1.0, self._settings.answer_timeout_s / SWEEPS_PER_ANSWER)
         while True:
             await asyncio.sleep(interval_s)
             now = loop.time()
@@ -68,24 +77,34 @@ class Server:
 
 
 @asynccontextmanager
-async def listening(receiver: Receiver, settings: IngestSettings) -> AsyncIterator[int]:
-    """Serve for as long as the block lasts; yields the port, which the system chose if 0 was asked for.
+async def listening(receiver: Receiver, settings: IngestSettings) -> AsyncIterator[Server]:
+    """Serve for as long as the block lasts; the system chooses the port if 0 is asked for.
 
     Raises:
         OSError: the address cannot be bound.
     """
-    server = Server(settings)
+    server = Server(receiver, settings)
+    _raise_file_limit(settings.connection_limit + SPARE_FILES)
     # The protocol is named because asyncio switches Nagle's algorithm off only then: 40 ms an answer otherwise.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     with sock:
         sock.bind((settings.host, settings.port))
+        server.port = int(sock.getsockname()[1])
         loop = asyncio.get_running_loop()
-        accepting = await loop.create_server(partial(Connection, server, receiver), sock=sock, backlog=BACKLOG)
+        accepting = await loop.create_server(server.connection, sock=sock, backlog=BACKLOG)
         sweeping = asyncio.create_task(server.sweep(), name="http-sweep")
         try:
-            yield int(sock.getsockname()[1])
+            yield server
         finally:
             accepting.close()
             await server.finish()
             sweeping.cancel()
+
+
+def _raise_file_limit(files: int) -> None:
+    """Let the process have so many files open; systems start it with 1,024, and each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -58,6 +58,7 @@ class Spool:
         self._to_park: set[int] = set()
         self._work.set()  # so that the first commit tells how old the oldest is
         metrics.SPOOL_OLDEST_SECONDS.set_function(self._oldest_s)
+        metrics.SPOOL_ACCEPTING.set_function(self.has_room)
         metrics.SPOOL_PARKED.set(0)
         self._report()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from ingest.hooks import Hooks
-from ingest.lane import Webhook
+from ingest.webhook import Webhook
 from runtime import metrics
 from runtime.logs import log_event
 

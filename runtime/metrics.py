@@ -59,6 +59,11 @@ SPOOL_OLDEST_SECONDS = Gauge(
     "How long the oldest webhook in the spool waits; 0 if it is empty",
     registry=REGISTRY,
 )
+SPOOL_ACCEPTING = Gauge(
+    "tradewind_spool_accepting",
+    "1 while the spool has room and its disk works. 0: webhooks are refused as soon as Kafka does not acknowledge",
+    registry=REGISTRY,
+)
 SPOOL_DRAINED = Counter(
     "tradewind_spool_drained_total", "Webhooks that went from the spool to Kafka", registry=REGISTRY
 )

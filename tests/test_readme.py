@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Coroutine
@@ -71,8 +72,12 @@ def test_the_commands_for_a_real_account_work_as_written(kafka: KafkaSettings, t
     (block,) = [block for block in blocks("sh") if "tradewind topics" in block]
     shutil.copy(ROOT / "tradewind.example.toml", tmp_path)
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    account = "main:integration@example.com:the password"
+    simulator = [sys.executable, "-m", "servicetrade.simulator", f"--port={PORTS['simulator']}", f"--account={account}"]
+    servicetrade = subprocess.Popen(simulator, stdout=subprocess.DEVNULL)
     running: list[subprocess.Popen[bytes]] = []
     try:
+        wait_until_answered(servicetrade, PORTS["simulator"], "_control/faults")
         for line in block.splitlines():
             words = shlex.split(line, comments=True)
             if words[1] in {"ingest", "processors", "sink"}:
@@ -84,36 +89,40 @@ def test_the_commands_for_a_real_account_work_as_written(kafka: KafkaSettings, t
             if words[0] == "cp":
                 adapt(tmp_path / "tradewind.toml", kafka)
         assert len(running) == 3
-        ports = [port for name, port in PORTS.items() if name != "ingest"]
+        ports = [port for name, port in PORTS.items() if name.endswith(".ops")]
         for process, port in zip(running, ports, strict=True):
-            wait_until_ready(process, port)
+            wait_until_answered(process, port, "readyz")
     finally:
         for process in running:
             process.terminate()
         codes = [process.wait(30) for process in running]
+        servicetrade.terminate()
+        servicetrade.wait(30)
     assert codes == [0, 0, 0]
 
 
-PORTS = {"ingest": 28080, "ingest.ops": 28081, "processors.ops": 28082, "mirror.ops": 28083}
+PORTS = {"ingest": 28080, "ingest.ops": 28081, "processors.ops": 28082, "mirror.ops": 28083, "simulator": 28084}
 
 
 def adapt(config: Path, kafka: KafkaSettings) -> None:
-    """What a person does with an editor: their broker, and here ports that no other test uses."""
+    """What a person does with an editor: their broker and proxy, and here a simulator and ports that no test uses."""
     text = re.sub(r'bootstrap_servers = ".*"', f'bootstrap_servers = "{kafka.bootstrap_servers}"', config.read_text())
     text = re.sub(r'#topic_prefix = ""', f'topic_prefix = "{kafka.topic_prefix}"', text)
-    for default, port in zip(("8080", "9101", "9102", "9103"), PORTS.values(), strict=True):
+    text = re.sub(r'#base_url = ".*"', f'base_url = "http://127.0.0.1:{PORTS["simulator"]}"', text)
+    text = re.sub(r'#public_url = ".*"', f'public_url = "http://127.0.0.1:{PORTS["ingest"]}"', text)
+    for default, port in zip(("8080", "9101", "9102", "9103"), PORTS.values(), strict=False):
         text, count = re.subn(rf"#((ops_)?port = ){default}\b", rf"\g<1>{port}", text)
         assert count == 1, default
     config.write_text(text)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+def wait_until_answered(process: subprocess.Popen[bytes], port: int, path: str) -> None:
     end = time.monotonic() + 60
     while True:
         assert process.poll() is None, process.args
         assert time.monotonic() < end, process.args
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
                 if answer.status == 200:
                     return
         except OSError:  # not listening yet, or 503: not ready

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from runtime.kafka.producer import new_producer
@@ -53,6 +54,8 @@ class BatchProducer:
         self._connecting = asyncio.Lock()
         self._told = False
         self._spent: list[AIOKafkaProducer] = []
+        self._rounds: dict[int | None, _Rounds] = {}
+        """By the broker that leads the partitions."""
 
     @classmethod
     @asynccontextmanager
@@ -78,6 +81,21 @@ class BatchProducer:
                 while not self._connected:
                     await self._try_to_connect()
 
+    @asynccontextmanager
+    async def turn(self, partition: int) -> AsyncIterator[None]:
+        """Wait for the next request to the partition's broker; the block packs and appends.
+
+        aiokafka sends a broker one request at a time, with batches of many partitions. A batch that is made before that
+        is possible is smaller than it could be, and goes alone.
+        """
+        leader = self._kafka.client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
+        rounds = self._rounds.setdefault(leader, _Rounds())
+        number = await rounds.next()
+        try:
+            yield
+        finally:
+            rounds.answered(number)
+
     def pack(self, records: Iterable[BatchRecord]) -> tuple[Any, int]:
         """A batch of as many of the records, from the first on, as fit; and how many. At least one fits."""
         batch = self._kafka.create_batch()
@@ -99,10 +117,10 @@ class BatchProducer:
         kafka = self._kafka
         try:
             sent = await kafka.send_batch(batch, self._topic, partition=partition)
-            # Whoever waits may be cancelled; what becomes of the batch then is nobody's concern any more.
-            sent.add_done_callback(lambda done: done.cancelled() or done.exception())
-            await asyncio.wait({sent})
-            sent.result()
+            # Not awaited itself: whoever waits may be cancelled, and then nobody would look at its exception.
+            told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            sent.add_done_callback(partial(_tell, told))
+            await told
         except KafkaError:
             # aiokafka counts a refused batch into its sequence, so this producer never gets another one through.
             if kafka is self._kafka:
@@ -130,6 +148,58 @@ class BatchProducer:
         if found != self._partitions:
             raise TopicsError(f"{self._topic} has {found} partitions, not {self._partitions}: create it anew")
         self._connected, self._told = True, False
+
+
+def _tell(told: asyncio.Future[None], sent: asyncio.Future[Any]) -> None:
+    error = KafkaError("the producer was stopped") if sent.cancelled() else sent.exception()
+    if told.done():
+        return
+    if error is None:
+        told.set_result(None)
+    else:
+        told.set_exception(error)
+
+
+class _Rounds:
+    """The requests to one broker: whoever waits goes with the next, together."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[asyncio.Future[int]] = []
+        self._number = 0
+        self._under_way = False
+        self._called = False
+
+    async def next(self) -> int:
+        """Return the number of the next round when it begins."""
+        turn: asyncio.Future[int] = self._loop.create_future()
+        self._waiting.append(turn)
+        if not self._under_way:
+            self._call()
+        return await turn
+
+    def answered(self, number: int) -> None:
+        """One of the round has its answer. The others have theirs now as well, or have to go elsewhere, or for long."""
+        if self._under_way and number == self._number:
+            self._under_way = False
+            if self._waiting:
+                self._call()
+
+    def _call(self) -> None:
+        # Not at once: others may come in this turn of the event loop.
+        if not self._called:
+            self._called = True
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._called = False
+        waiting = [turn for turn in self._waiting if not turn.done()]
+        self._waiting = []
+        if waiting:
+            self._under_way = True
+            self._number += 1
+        for turn in waiting:
+            turn.set_result(self._number)
 
 
 async def _stop(kafka: AIOKafkaProducer) -> None:

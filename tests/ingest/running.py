@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from ingest.hooks import Hooks
-from ingest.lane import open_lanes
+from ingest.lanes import open_lanes
 from ingest.receiver import Receiver
 from ingest.server import listening as serving
 from ingest.spool import Spool
@@ -105,10 +105,10 @@ async def listening(
             host=HOST, port=0, ack_timeout_s=answer_timeout_s / 2, answer_timeout_s=answer_timeout_s
         )
         async with (
-            serving(receiver, settings) as port,
-            httpx.AsyncClient(base_url=f"http://{HOST}:{port}", timeout=20) as http,
+            serving(receiver, settings) as server,
+            httpx.AsyncClient(base_url=f"http://{HOST}:{server.port}", timeout=20) as http,
         ):
-            yield Running(kafka, port, http, opened)
+            yield Running(kafka, server.port, http, opened)
 
 
 @asynccontextmanager

@@ -13,8 +13,9 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.lane import Lane, Receipts, Webhook
+from ingest.lane import Lane
 from ingest.spool import Spool
+from ingest.webhook import Receipts, Webhook
 from runtime.kafka import BatchRecord
 from runtime.settings import SpoolSettings
 from schemas.topics import RECEIPT_HEADER
@@ -46,6 +47,11 @@ class Broker:
 
     async def connect(self) -> None:
         """There is always a connection."""
+
+    @asynccontextmanager
+    async def turn(self, _: int) -> AsyncIterator[None]:
+        await asyncio.sleep(0)
+        yield
 
     def pack(self, records: Iterable[BatchRecord]) -> tuple[list[BatchRecord], int]:
         batch = []
