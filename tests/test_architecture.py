@@ -26,6 +26,7 @@ DRIVERS = {
         "servicetrade/simulator/sender.py",
         "demo/simulator.py",
     },
+    "httptools": {"ingest/connection.py"},
     "pydantic": {"schemas/generate.py"},
     "prometheus_client": {"runtime/metrics.py"},
 }

@@ -18,7 +18,7 @@ from runtime.settings import AccountSettings, IngestSettings, KafkaSettings, Set
 from runtime.toml_reader import Secret
 from schemas.change import decode_change
 from schemas.deadletter import read_dead_letter
-from schemas.topics import CHANGES, DEADLETTERS
+from schemas.topics import CHANGES, DEADLETTERS, WEBHOOKS
 from tests.processors.pipeline import pipeline_on, until, worker_process
 
 pytestmark = pytest.mark.anyio
@@ -84,7 +84,10 @@ async def receiving(kafka: KafkaSettings, folder: Path) -> AsyncIterator[httpx.A
 async def test_what_cannot_be_read_is_kept_with_its_reason_and_what_can_goes_through(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
-    async with pipeline_on(kafka) as pipeline, worker_process(kafka, tmp_path, "worker") as worker:
+    async with (
+        pipeline_on(kafka, partitions=WEBHOOKS.partitions) as pipeline,
+        worker_process(kafka, tmp_path, "worker") as worker,
+    ):
         await pipeline.rules("acme")
         async with receiving(kafka, tmp_path) as http:
             for sent in (
