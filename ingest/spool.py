@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -72,13 +72,19 @@ class Spool:
         """
         file = await asyncio.to_thread(SpoolFile.claim, settings.folder)
         spool = cls(file, settings)
-        committing = asyncio.create_task(spool._commit_for_ever(), name="spool")
         try:
-            yield spool
+            # A group: if committing fails in a way that nobody thought of, the process must not go on without it.
+            async with asyncio.TaskGroup() as tasks:
+                committing = tasks.create_task(spool._commit_for_ever(), name="spool")
+                try:
+                    yield spool
+                finally:
+                    committing.cancel()
         finally:
-            committing.cancel()
-            await asyncio.wait({committing})
             spool._thread.shutdown(wait=True)
+            # Else the next process would drain again what is drained.
+            with suppress(sqlite3.Error):
+                file.commit((), spool._drained, spool._to_park)
             file.close()
 
     @property
@@ -181,11 +187,11 @@ class Spool:
                     await self._in_thread(self._file.probe)
                 self._oldest_ms = await self._in_thread(partial(self._file.commit, rows, drained, parked))
             except sqlite3.Error as error:
-                self._commit_began = None
                 self._failed(error, added)
                 await self._recover()
                 continue
-            self._commit_began = None
+            finally:
+                self._commit_began = None
             self._failing = False
             for _, done in added:
                 if not done.done():
@@ -193,10 +199,10 @@ class Spool:
             self._drained = {key: id_ for key, id_ in self._drained.items() if drained.get(key) != id_}
             self._to_park -= parked
             if drained and self._is_empty():
-                await self._in_thread(self._file.shrink)
+                await self._make_anew(self._file.shrink)
             self._report()
 
-    def _failed(self, error: sqlite3.Error, added: Collection[_Added]) -> None:
+    def _failed(self, error: Exception, added: Collection[_Added]) -> None:
         if not self._failing:
             log_event(_log, "ingest.spool_failed", level=logging.ERROR, reason=str(error))
         self._failing = True
@@ -207,12 +213,20 @@ class Spool:
 
     async def _recover(self) -> None:
         """Removing rows needs space as well; a file whose webhooks are all in Kafka can be made anew without any."""
-        if self._is_empty() and self._drained:
-            await self._in_thread(self._file.make_anew)
-            self._drained.clear()
+        if self._is_empty():
+            await self._make_anew(self._file.make_anew)
         self._report()
         await asyncio.sleep(RETRY_S)
         self._work.set()
+
+    async def _make_anew(self, make: Callable[[], None]) -> None:
+        try:
+            await self._in_thread(make)
+        except (sqlite3.Error, OSError) as error:
+            # The next commit fails, and then this is tried again.
+            self._failed(error, ())
+        else:
+            self._drained.clear()
 
     def _is_empty(self) -> bool:
         return not self._added and not self._parked and not any(self._waiting.values())
