@@ -54,9 +54,8 @@ async def reached_broker(settings: KafkaSettings, stop: asyncio.Event) -> bool:
 
 @asynccontextmanager
 async def watching_broker(settings: KafkaSettings) -> AsyncIterator[BrokerWatch]:
-    """Keep asking for as long as the block lasts; returns once there was a first answer, or none in time."""
+    """Keep asking for as long as the block lasts; before the first answer the brokers count as not reachable."""
     watch = BrokerWatch()
-    asked = asyncio.Event()
 
     async def ask() -> None:
         while True:
@@ -66,17 +65,12 @@ async def watching_broker(settings: KafkaSettings) -> AsyncIterator[BrokerWatch]
                         async with asyncio.timeout(TIMEOUT_S):
                             await admin.describe_cluster()
                         watch.reachable = True
-                        asked.set()
                         await asyncio.sleep(INTERVAL_S)
             watch.reachable = False
-            asked.set()
             await asyncio.sleep(RETRY_S)
 
     asking = asyncio.create_task(ask(), name="broker-watch")
     try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TIMEOUT_S):
-                await asked.wait()
         yield watch
     finally:
         asking.cancel()
