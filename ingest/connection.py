@@ -30,6 +30,7 @@ from runtime.settings import IngestSettings
 PIPELINED: Final = 16
 """When so many requests of a connection wait for their answers, no more is read from it."""
 
+EXPECT_LENGTH: Final = len("expect")
 # What the parser is in the middle of.
 _BETWEEN, _HEAD, _BODY = range(3)
 
@@ -72,6 +73,7 @@ class Connection(asyncio.Protocol):
         self._phase = _BETWEEN
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._expects = False
         self._reading: Exchange
         """The request that the parser is in the middle of, from its head's end on."""
         self._spent = 0
@@ -166,6 +168,7 @@ class Connection(asyncio.Protocol):
         self._phase = _HEAD
         self._url = b""
         self._headers = []
+        self._expects = False
         self._began = self._since = self._loop.time()
 
     def on_url(self, url: bytes) -> None:
@@ -175,6 +178,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header is whole."""
         self._headers.append((name, value))
+        if len(name) == EXPECT_LENGTH and name.lower() == b"expect":
+            self._expects = True
 
     def on_headers_complete(self) -> None:
         """Whose webhook it is, and whether it is one, is known now."""
@@ -192,7 +197,7 @@ class Connection(asyncio.Protocol):
         exchange.path = path
         exchange.account = self._receiver.account_of(path)
         exchange.keep_alive = parser.should_keep_alive()
-        exchange.expects = any(name.lower() == b"expect" for name, _ in self._headers)
+        exchange.expects = self._expects
         self._unanswered.append(exchange)
         if len(self._unanswered) > PIPELINED:
             self._paused = True

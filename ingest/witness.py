@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 
 from ingest.hooks import Hooks
@@ -30,7 +30,6 @@ class Witness:
     def __init__(self, hooks: Hooks, accounts: Iterable[str], *, access_log: bool) -> None:
         self._hooks = hooks
         self._access_log = access_log
-        self._count_one: dict[tuple[str, str], Callable[[], None]] = {}
         self._last_at: dict[str, float] = {}
         self._unknown = 0
         self._unknown_logged_at = -UNKNOWN_INTERVAL_S
@@ -43,18 +42,18 @@ class Witness:
         if webhook.account not in self._last_at:
             self._heard(webhook.account)
         self._last_at[webhook.account] = now
-        self._count(webhook.account, str(webhook.outcome))
+        metrics.WEBHOOKS_RECEIVED.add(webhook.account, webhook.outcome or "")
         metrics.ACK_SECONDS.observe(now - webhook.came)
 
     def refused(self, account: str) -> None:
         """A webhook was answered 503."""
         self._heard(account)
-        self._count(account, "unavailable")
+        metrics.WEBHOOKS_RECEIVED.add(account, "unavailable")
 
     def too_large(self, account: str, limit_bytes: int) -> None:
         """A webhook was answered 413, and is lost."""
         self._heard(account)
-        self._count(account, "too_large")
+        metrics.WEBHOOKS_RECEIVED.add(account, "too_large")
         metrics.WEBHOOKS_LIMITED.labels(account, "body").inc()
         log_event(_log, "ingest.limited", level=logging.ERROR, account=account, limit="body", limit_bytes=limit_bytes)
 
@@ -87,13 +86,6 @@ class Witness:
                 requests=self._unknown,
             )
             self._unknown, self._unknown_logged_at = 0, now
-
-    def _count(self, account: str, outcome: str) -> None:
-        key = account, outcome
-        if key not in self._count_one:
-            # Looking labels up takes longer than counting.
-            self._count_one[key] = metrics.WEBHOOKS_RECEIVED.labels(account, outcome).inc
-        self._count_one[key]()
 
     def _heard(self, account: str) -> None:
         if account not in self._last_at:

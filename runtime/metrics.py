@@ -5,7 +5,12 @@ Labels are accounts, sinks, types and outcomes; never an entity's id.
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 REGISTRY = CollectorRegistry()
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -16,13 +21,34 @@ def render() -> bytes:
     return generate_latest(REGISTRY)
 
 
+class Tally(Collector):
+    """A counter for hot paths: counting is an addition in a dictionary, a tenth of what a Counter takes."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = labels
+        self._counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        REGISTRY.register(self)
+
+    def add(self, *labels: str) -> None:
+        """Count one; from one thread."""
+        self._counts[labels] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """What prometheus_client asks for."""
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+        for labels, count in tuple(self._counts.items()):
+            family.add_metric(labels, count)
+        yield family
+
+
 # -- ingest --------------------------------------------------------------------------------------------------------
-WEBHOOKS_RECEIVED = Counter(
-    "tradewind_webhooks_received_total",
+WEBHOOKS_RECEIVED = Tally(
+    "tradewind_webhooks_received",
     "Requests on a valid URL by outcome: stored (in Kafka), spooled (on this machine's disk), unavailable (503, "
     "ServiceTrade retries), too_large (413, lost)",
     ["account", "outcome"],
-    registry=REGISTRY,
 )
 WEBHOOKS_LIMITED = Counter(
     "tradewind_webhooks_limited_total",
