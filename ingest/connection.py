@@ -34,7 +34,7 @@ EXPECT_LENGTH: Final = len("expect")
 # What the parser is in the middle of.
 _BETWEEN, _HEAD, _BODY = range(3)
 
-_REQUEST_LINE = re.compile(rb"\s*[^\s]{1,32} +(?:https?://[^/\s]*)?(/[!-~]*)")
+_REQUEST_LINE = re.compile(rb"[^\s]{1,32} +(?:https?://[^/\s]*)?(/[!-~]*)")
 _log = logging.getLogger(__name__)
 
 
@@ -79,12 +79,16 @@ class Connection(asyncio.Protocol):
         self._spent = 0
         """Bytes since the parser last got anywhere: completed a head or a message, or delivered some of a body."""
         self._moved = False
+        self._begun = b""
+        """These bytes, but for a body's."""
         self._closing = False
         """Nothing more is read."""
         self._finishing = False
         """It is closed when all that was begun is answered."""
         self._paused = False
         """Too many requests wait for their answers."""
+        self._blocked = False
+        """The sender does not take its answers."""
         self._unread = b""
         self._began = 0.0
         """When the request that is being read began; the loop's clock."""
@@ -128,10 +132,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The sender does not take its answers: it gets no more."""
+        self._blocked = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It does again."""
+        self._blocked = False
         if not self._paused:
             self._transport.resume_reading()
 
@@ -144,8 +150,10 @@ class Connection(asyncio.Protocol):
         elif now - self._flushed >= settings.answer_timeout_s:
             transport.abort()  # close() would wait until the sender reads.
             return
-        if self._unanswered and now - self._unanswered[0].began >= settings.answer_timeout_s and self._phase != _BODY:
+        while self._unanswered and now - self._unanswered[0].began >= settings.answer_timeout_s:
             late = self._unanswered[0]
+            if late is self._reading and self._phase == _BODY:
+                break
             late.answer(self._receiver.too_late(late.account or "", late.path))
         if self._closing:
             return
@@ -159,6 +167,8 @@ class Connection(asyncio.Protocol):
     def finish(self) -> None:
         """Answer what was begun, then close."""
         self._finishing = True
+        if self._phase == _BETWEEN:
+            self._closing = True
         if not self._unanswered:
             self._transport.close()
 
@@ -221,19 +231,19 @@ class Connection(asyncio.Protocol):
         """The request is whole, unless its head is about to be read again."""
         if self._phase != _BODY:
             return
-        self._phase = _BETWEEN
         self._moved = True
         exchange, account = self._reading, self._reading.account
         exchange.expects = False
-        self._closing = self._closing or not exchange.keep_alive
-        if exchange.status is not None or account is None:
-            return
-        if exchange.size > self._receiver.body_limit_bytes:
-            exchange.answer(self._receiver.too_large(account, exchange.path, exchange.size))
-            return
-        body = b"".join(exchange.body)
-        exchange.body.clear()
-        self._receiver.take(account, exchange.path, body, self._loop.time(), exchange.answer)
+        self._closing = self._closing or self._finishing or not exchange.keep_alive
+        if exchange.status is None and account is not None:
+            if exchange.size > self._receiver.body_limit_bytes:
+                exchange.answer(self._receiver.too_large(account, exchange.path, exchange.size))
+            else:
+                body = b"".join(exchange.body)
+                exchange.body.clear()
+                self._receiver.take(account, exchange.path, body, self._loop.time(), exchange.answer)
+        # Last: whatever failed until here is answered 503.
+        self._phase = _BETWEEN
 
     def flush(self) -> None:
         """Send the answers that are known and whose turn it is."""
@@ -258,7 +268,7 @@ class Connection(asyncio.Protocol):
     def _resume(self) -> None:
         unread, self._unread = self._unread, b""
         self.data_received(unread)
-        if not (self._paused or self._transport.is_closing()):
+        if not (self._paused or self._blocked or self._transport.is_closing()):
             self._transport.resume_reading()
 
     def _read(self, piece: bytes | memoryview) -> None:
@@ -279,16 +289,26 @@ class Connection(asyncio.Protocol):
                 return None
             if isinstance(error, httptools.HttpParserCallbackError) and not unserved:
                 log_event(_log, "ingest.fault", level=logging.ERROR, fault=error.__context__)
-            if self._phase == _HEAD and not self._url and not self._moved:
-                # The parser does not tell of a URL in which it finds a fault, and ServiceTrade's may have a bad query.
-                line = _REQUEST_LINE.match(piece)
-                self._url = line[1] if line else b""
+            if self._phase != _BODY:
+                self._find_url(self._begun + bytes(piece))
             self._refuse("malformed", BAD_REQUEST)
         else:
             self._spent = 0 if self._moved else self._spent + len(piece)
+            self._begun = b"" if self._moved or self._phase == _BODY else self._begun + bytes(piece)
             self._moved = False
             if self._spent >= self._settings.head_limit_bytes:
                 self._refuse("head", HEAD_TOO_LARGE)
+        return None
+
+    def _find_url(self, text: bytes) -> None:
+        """The parser does not tell of a URL in which it finds a fault, and ServiceTrade's may have a bad query."""
+        urls = [self._url, *_REQUEST_LINE.findall(text)]
+        self._phase = _HEAD
+        self._url = next((url for url in urls if self._account_by(url) is not None), self._url)
+
+    def _account_by(self, url: bytes) -> str | None:
+        with contextlib.suppress(_UnservedError):
+            return self._receiver.account_of(_path(url))
         return None
 
     def _pass_over_upgrade(self) -> None:
@@ -321,18 +341,13 @@ class Connection(asyncio.Protocol):
                 return
         else:
             exchange = Exchange(self.flush, self._began)
-            account = None
-            if self._phase == _HEAD:
-                with contextlib.suppress(_UnservedError):
-                    account = self._receiver.account_of(_path(self._url))
+            account = None if self._phase == _BETWEEN else self._account_by(self._url)
         metrics.WEBHOOKS_LIMITED.labels(account or "", limit).inc()
         if account is not None:
             client = self._transport.get_extra_info("peername") or ("",)
             log_event(_log, "ingest.limited", level=logging.ERROR, account=account, limit=limit, client=client[0])
         status = otherwise if account is None else UNAVAILABLE
         if status is None:
-            if self._phase == _BODY:
-                self._unanswered.remove(exchange)
             self._close_if_all_is_said()
             return
         if self._phase != _BODY:

@@ -47,8 +47,10 @@ class Exchange:
         """The sender waits for a 100 before it sends the body."""
         self.status: int | None = None
 
-    def answer(self, status: int) -> None:
-        """Say it as soon as the requests before it are answered."""
-        if self.status is None:
-            self.status = status
-            self.answered()
+    def answer(self, status: int) -> bool:
+        """Say it as soon as the requests before it are answered; False if it has an answer already."""
+        if self.status is not None:
+            return False
+        self.status = status
+        self.answered()
+        return True

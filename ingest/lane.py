@@ -69,6 +69,7 @@ class Lane:
         self._draining = 0
         """How many from the spool are in the batch that is on its way."""
         self._drained_to = 0
+        self._stopping = False
         self._healthy = True
         """Whether Kafka acknowledged the last time."""
         if self._backlog:
@@ -91,15 +92,20 @@ class Lane:
             if self._timer is None:
                 self._timer = self._loop.call_at(webhook.came + self._ack_timeout_s, self._look_for_overdue)
 
+    def stop(self) -> None:
+        """End when the batch that is on its way is acknowledged; what it leaves in the spool comes again otherwise."""
+        self._stopping = True
+        self._work.set()
+
     async def run(self) -> None:
-        """Move webhooks to Kafka for ever.
+        """Move webhooks to Kafka until it is stopped.
 
         Raises:
             TopicsError: the topic has another number of partitions.
         """
         pause_s = PAUSE_S
         await self._producer.connect()
-        while True:
+        while not self._stopping:
             await self._work.wait()
             try:
                 if self._backlog:
@@ -146,28 +152,29 @@ class Lane:
             await self._until_written()
             return
         batch, size = self._producer.pack(_record(row) for row in rows)
-        rows = taken = rows[:size]
+        rows = rows[:size]
         self._draining = size
         try:
             await self._producer.append(self._partition, batch)
         except RECORDS_REFUSED as error:
-            taken = await self._drain_one_by_one(rows, error)
+            await self._drain_one_by_one(rows, error)
+        else:
+            self._acknowledged(rows[-1].id, [row.body for row in rows])
         finally:
             self._draining = 0
         self._healthy = True
-        self._acknowledged(rows[-1].id, [row.body for row in taken])
 
-    async def _drain_one_by_one(self, rows: Sequence[SpooledWebhook], error: KafkaError) -> list[SpooledWebhook]:
-        """Set aside those that are refused for what they are, or nothing ever gets past them; returns the others."""
-        taken: list[SpooledWebhook] = []
+    async def _drain_one_by_one(self, rows: Sequence[SpooledWebhook], error: KafkaError) -> None:
+        """Set aside those that are refused for what they are, or nothing ever gets past them."""
         for row in rows:
             try:
                 if len(rows) == 1:
                     raise error
                 batch, _ = self._producer.pack([_record(row)])
                 await self._producer.append(self._partition, batch)
-                taken.append(row)
+                self._acknowledged(row.id, [row.body])
             except RECORDS_REFUSED as refused:
+                self._drained_to = row.id
                 self._spool.park(row)
                 log_event(
                     _log,
@@ -177,7 +184,6 @@ class Lane:
                     body_bytes=len(row.body),
                     reason=repr(refused),
                 )
-        return taken
 
     async def _until_written(self) -> None:
         """What is to be drained next is still on its way into the file."""

@@ -11,6 +11,9 @@ from ingest.spool import Spool
 from ingest.webhook import Receipts, Webhook
 from runtime.kafka import BatchProducer, partition_of
 
+STOP_S = 2.0
+"""What a batch on its way may take to be acknowledged when the process ends."""
+
 
 class Lanes:
     """All partitions of the raw log."""
@@ -45,5 +48,8 @@ async def open_lanes(
         try:
             yield Lanes(lanes)
         finally:
+            for lane in lanes:
+                lane.stop()
+            await asyncio.wait(running, timeout=STOP_S)
             for task in running:
                 task.cancel()

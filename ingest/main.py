@@ -13,7 +13,7 @@ from ingest.secrets_watch import live_secrets, watch_secrets
 from ingest.server import listening
 from ingest.spool import Spool
 from ingest.witness import Witness
-from runtime.broker_watch import reached_broker, watching_broker
+from runtime.broker_watch import RETRY_S, reached_broker, watching_broker
 from runtime.kafka import BatchProducer, KafkaError
 from runtime.kafka.topics import full_name, require_topics
 from runtime.ops import Status, ops_server
@@ -72,3 +72,4 @@ async def _check_topics(settings: Settings, stop: asyncio.Event) -> None:
         with suppress(KafkaError, OSError):
             await require_topics(settings.kafka, [WEBHOOKS])
             return
+        await asyncio.sleep(RETRY_S)

@@ -25,8 +25,8 @@ TOO_LARGE = 413
 HEAD_TOO_LARGE = 431
 UNAVAILABLE = 503
 
-Answer = Callable[[int], None]
-"""Gets the status, once."""
+Answer = Callable[[int], bool]
+"""Gets the status, once; False if the request was answered by then."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,14 +80,14 @@ class Receiver:
         return UNAVAILABLE
 
     def _settled(self, path: str, answer: Answer, webhook: Webhook) -> None:
+        status = NO_CONTENT if webhook.refused is None else UNAVAILABLE
+        if not answer(status):
+            return
         if webhook.refused is None:
-            status = NO_CONTENT
             self._witness.durable(webhook)
         else:
-            status = UNAVAILABLE
             log_event(
                 _log, "ingest.refused", level=logging.WARNING, account=webhook.account, reason=str(webhook.refused)
             )
             self._witness.refused(webhook.account)
         self._witness.answered(path, status, len(webhook.body))
-        answer(status)

@@ -20,7 +20,7 @@ from runtime.settings import SpoolSettings
 from schemas.errors import SpoolError
 
 READ_ROWS = 2_000
-READ_BYTES = 1024 * 1024
+READ_BYTES = 256 * 1024
 RETRY_S = 1.0
 """After a commit that failed, until the next is tried."""
 ROOM_AGAIN = 0.9
@@ -94,8 +94,7 @@ class Spool:
 
     def has_room(self) -> bool:
         """Whether it takes webhooks."""
-        stalled = self._commit_began is not None and time.monotonic() - self._commit_began > STALL_S
-        return not (self._failing or self._full or stalled) and self._why_full(0) is None
+        return not (self._failing or self._full) and self._why_full(0) is None
 
     def ready(self) -> Mapping[str, bool]:
         """Condition for /readyz."""
@@ -139,6 +138,8 @@ class Spool:
 
     def park(self, webhook: SpooledWebhook) -> None:
         """Set a webhook aside that Kafka refuses for what it is."""
+        if webhook.id in self._parked:
+            return
         self._to_park.add(webhook.id)
         self._parked.add(webhook.id)
         self._waiting[webhook.partition] -= 1
@@ -160,6 +161,8 @@ class Spool:
 
     def _why_full(self, size: int) -> str | None:
         settings = self._settings
+        if self._commit_began is not None and time.monotonic() - self._commit_began > STALL_S:
+            return "the spool's disk does not answer"
         if self._body_bytes + size > settings.max_bytes:
             return f"the spool holds {self._body_bytes} bytes, and may hold {settings.max_bytes} (spool.max_bytes)"
         if self._oldest_s() > settings.max_age_s:
@@ -196,11 +199,13 @@ class Spool:
             for _, done in added:
                 if not done.done():
                     done.set_result(None)
-            self._drained = {key: id_ for key, id_ in self._drained.items() if drained.get(key) != id_}
+            self._forget(drained)
             self._to_park -= parked
-            if drained and self._is_empty():
+            if drained and self._is_empty() and not self._drained:
                 await self._make_anew(self._file.shrink)
             self._report()
+            if self._failing:
+                await self._recover()
 
     def _failed(self, error: Exception, added: Collection[_Added]) -> None:
         if not self._failing:
@@ -220,13 +225,17 @@ class Spool:
         self._work.set()
 
     async def _make_anew(self, make: Callable[[], None]) -> None:
+        drained = dict(self._drained)
         try:
             await self._in_thread(make)
         except (sqlite3.Error, OSError) as error:
-            # The next commit fails, and then this is tried again.
             self._failed(error, ())
         else:
-            self._drained.clear()
+            self._forget(drained)
+
+    def _forget(self, drained: Mapping[int, int]) -> None:
+        """These are removed from the file; what was drained since is not."""
+        self._drained = {key: id_ for key, id_ in self._drained.items() if drained.get(key) != id_}
 
     def _is_empty(self) -> bool:
         return not self._added and not self._parked and not any(self._waiting.values())

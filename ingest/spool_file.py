@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
+from runtime.logs import log_event
 from schemas.errors import SpoolError
+
+_log = logging.getLogger(__name__)
 
 PROBE_BYTES = 64 * 1024
 SHRINK_BYTES = 16 * 1024 * 1024
@@ -41,7 +46,7 @@ class SpooledWebhook:
     account: str
     receipt: bytes
     spooled_ms: int
-    """Unix milliseconds by this machine's clock; only for telling how long it waits."""
+    """Unix milliseconds by this machine's clock; tells how long it waits."""
     body: bytes
 
 
@@ -77,22 +82,12 @@ class SpoolFile:
         """
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            own: SpoolFile | None = None
-            for number in range(1, 10_000):
-                path = folder / f"spool-{number}.db"
-                if own is not None and not path.exists():
-                    break
-                if (lock := _lock(path.with_suffix(".lock"))) is None:
-                    continue
-                if own is None:
-                    own = cls(path, lock)
-                else:
-                    own._absorb(path)
-                    os.close(lock)
+            paths = (folder / f"spool-{number}.db" for number in count(1))
+            own = next(cls(path, lock) for path in paths if (lock := _lock(path.with_suffix(".lock"))) is not None)
         except (OSError, sqlite3.Error) as error:
             raise SpoolError(f"ingest.spool.folder: {folder} cannot be used: {error}") from error
-        if own is None:
-            raise SpoolError(f"ingest.spool.folder: {folder}: all files are taken")
+        for other in sorted(folder.glob("spool-*.db")):
+            own.absorb_if_left(other)
         return own
 
     def contents(self) -> Contents:
@@ -128,8 +123,9 @@ class SpoolFile:
             self._connection.executemany(
                 "DELETE FROM webhooks WHERE partition = ? AND parked = 0 AND id <= ?", drained.items()
             )
-        found = self._connection.execute("SELECT spooled_ms FROM webhooks WHERE parked = 0 ORDER BY id LIMIT 1")
-        oldest = found.fetchone()
+            # Before the commit: a read that fails after it would pass for a commit that failed.
+            found = self._connection.execute("SELECT spooled_ms FROM webhooks WHERE parked = 0 ORDER BY id LIMIT 1")
+            oldest = found.fetchone()
         return None if oldest is None else int(oldest[0])
 
     def read(self, partition: int, *, after: int, max_rows: int, max_bytes: int) -> list[SpooledWebhook]:
@@ -185,6 +181,18 @@ class SpoolFile:
         if new:
             _sync_folder(self._path.parent)
         return connection
+
+    def absorb_if_left(self, path: Path) -> None:
+        """Take what is in another file, if no other process has it."""
+        if path == self._path or (lock := _lock(path.with_suffix(".lock"))) is None:
+            return
+        try:
+            self._absorb(path)
+        except (OSError, sqlite3.Error) as error:
+            # Its webhooks were answered 2xx; but not to start would refuse all that come now.
+            log_event(_log, "ingest.spool_failed", level=logging.ERROR, file=str(path), reason=str(error))
+        finally:
+            os.close(lock)
 
     def _absorb(self, path: Path) -> None:
         """Take what a process that is no longer there has left."""

@@ -21,7 +21,7 @@ Event = Literal[
     "ingest.fault",  # a fault of ingest itself, with the traceback; the request was answered 503
     "ingest.refused",  # a webhook was answered 503: neither Kafka nor the spool took it in time; ServiceTrade retries
     "ingest.spooling",  # Kafka does not acknowledge in time: a partition's webhooks go to the spool
-    "ingest.append_failed",  # Kafka refused a batch; it is tried again from the spool, over a new producer
+    "ingest.append_failed",  # Kafka refused a batch, or the spool could not be read; tried again after a pause
     "ingest.drained",  # the spool of a partition is empty: its webhooks go straight to Kafka again
     "ingest.spool_failed",  # the spool's disk is full or fails: webhooks are refused while Kafka is away
     "ingest.parked",  # Kafka refuses a webhook for what it is; it stays in the spool, and a person has to look

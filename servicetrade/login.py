@@ -214,8 +214,14 @@ class SharedLogin:
         """Let everybody pause, and raise; but if another worker took over meanwhile, what it brings is what counts."""
         pause_s = self._pause_after(row.login_failures, error.retry_after_s)
         if await self._store.record_failure(self._account, self._owner, pause_s):
-            fields = {"account": self._account, "reason": str(error), "pause_s": round(pause_s, 1)}
-            log_event(_log, "session.login_failed", level=logging.WARNING, **fields)
+            log_event(
+                _log,
+                "session.login_failed",
+                level=logging.WARNING,
+                account=self._account,
+                reason=str(error),
+                pause_s=round(pause_s, 1),
+            )
             raise LoginUnavailable(f"account {self._account}: {error}", retry_after_s=pause_s) from error
 
     async def _discard(self, token: Secret) -> None:

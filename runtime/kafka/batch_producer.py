@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -19,6 +20,7 @@ from schemas.errors import TopicsError
 
 RECONNECT_S = 0.5
 STOP_S = 3.0
+LONGEST_ROUND_S = 0.1
 REQUEST_TIMEOUT_MS = 10_000
 """After which a broker that does not answer is asked again, over a new connection."""
 
@@ -34,8 +36,9 @@ _log = logging.getLogger(__name__)
 class BatchProducer:
     """An idempotent producer that connects by itself, again and again.
 
-    It never gives a batch up: aiokafka sends it again, with the same sequence numbers, until a broker says what became
-    of it. So a batch that was on its way when the broker died stands in the log once.
+    It does not give a batch up while the brokers are away: aiokafka sends it again, with the same sequence numbers,
+    until one says what became of it. So a batch that was on its way when the broker died stands in the log once. (Only
+    a partition that has no leader although a broker answers makes aiokafka give up, after REQUEST_TIMEOUT_MS.)
 
     Args:
         settings: where the brokers are.
@@ -53,7 +56,9 @@ class BatchProducer:
         self._connected = False
         self._connecting = asyncio.Lock()
         self._told = False
-        self._spent: list[AIOKafkaProducer] = []
+        self._in_use: Counter[AIOKafkaProducer] = Counter()
+        """Batches on their way, by the producer that sends them."""
+        self._stopping: set[asyncio.Task[None]] = set()
         self._rounds: dict[int | None, _Rounds] = {}
         """By the broker that leads the partitions."""
 
@@ -67,8 +72,7 @@ class BatchProducer:
         try:
             yield producer
         finally:
-            for kafka in (*producer._spent, producer._kafka):
-                await _stop(kafka)
+            await asyncio.gather(*producer._stopping, *(_stop(kafka) for kafka in {producer._kafka, *producer._in_use}))
 
     async def connect(self) -> None:
         """Return once a broker can be reached, be it in an hour.
@@ -115,6 +119,7 @@ class BatchProducer:
         """
         await self.connect()
         kafka = self._kafka
+        self._in_use[kafka] += 1
         try:
             sent = await kafka.send_batch(batch, self._topic, partition=partition)
             # Not awaited itself: whoever waits may be cancelled, and then nobody would look at its exception.
@@ -124,9 +129,16 @@ class BatchProducer:
         except KafkaError:
             # aiokafka counts a refused batch into its sequence, so this producer never gets another one through.
             if kafka is self._kafka:
-                self._spent.append(kafka)
                 self._kafka, self._connected = self._new(), False
             raise
+        finally:
+            self._in_use[kafka] -= 1
+            if not self._in_use[kafka]:
+                del self._in_use[kafka]
+                if kafka is not self._kafka:
+                    stopping = asyncio.create_task(_stop(kafka))
+                    self._stopping.add(stopping)
+                    stopping.add_done_callback(self._stopping.discard)
 
     def _new(self) -> AIOKafkaProducer:
         return new_producer(
@@ -179,7 +191,7 @@ class _Rounds:
         return await turn
 
     def answered(self, number: int) -> None:
-        """One of the round has its answer. The others have theirs now as well, or have to go elsewhere, or for long."""
+        """One of the round has its answer: the others have theirs too, or wait for long, or have to go elsewhere."""
         if self._under_way and number == self._number:
             self._under_way = False
             if self._waiting:
@@ -198,6 +210,8 @@ class _Rounds:
         if waiting:
             self._under_way = True
             self._number += 1
+            # A partition without enough replicas keeps its batch for long, and would keep the others waiting.
+            self._loop.call_later(LONGEST_ROUND_S, self.answered, self._number)
         for turn in waiting:
             turn.set_result(self._number)
 
