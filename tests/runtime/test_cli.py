@@ -125,5 +125,3 @@ def test_a_session_command_on_a_store_that_is_not_there_is_one_sentence(tmp_path
     assert (shown.returncode, shown.stdout) == (2, "")
     assert shown.stderr == f"tradewind: store.url: {tmp_path / 'data.db'} is not there\n"
     assert not (tmp_path / "data.db").exists()
-
-
