@@ -90,7 +90,7 @@ class Screen:
         table.add_column(style="dim")
         for name, value, remark in (
             ("webhooks sent", ledger.sent, "by ServiceTrade, with its repeats"),
-            ("accepted", ledger.accepted, "2xx: durable in Kafka"),
+            ("accepted", ledger.accepted, "2xx: in Kafka, or in the spool"),
             ("refused for good", ledger.refused_for_good, "given up after 3 attempts"),
             ("notifications", ledger.notifications, "elements of these webhooks"),
             ("duplicates dropped", ledger.duplicates, ""),
