@@ -389,6 +389,7 @@ async def test_the_server_ends_though_senders_neither_go_on_nor_read() -> None:
         # They stay connected while the server shuts down.
         await until(lambda: len(server.lanes.taken) >= 6)
         stack.pop_all()
+    assert not server.server.connections
 
 
 # -- connections ---------------------------------------------------------------------------------------------------
