@@ -30,7 +30,6 @@ from runtime.settings import IngestSettings
 PIPELINED: Final = 16
 """When so many requests of a connection wait for their answers, no more is read from it."""
 
-EXPECT_LENGTH: Final = len("expect")
 # What the parser is in the middle of.
 _BETWEEN, _HEAD, _BODY = range(3)
 
@@ -188,7 +187,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header is whole."""
         self._headers.append((name, value))
-        if len(name) == EXPECT_LENGTH and name.lower() == b"expect":
+        if name.lower() == b"expect":
             self._expects = True
 
     def on_headers_complete(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ingest.hooks import Hooks
-from runtime.hook_secrets import fingerprint_of, live_in
+from runtime.hook_secrets import fingerprint_of
 from runtime.logs import log_event
 from runtime.settings import Settings, read_settings
 from schemas.errors import SettingsError
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 def live_secrets(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The live secrets of every account."""
-    return {name: live_in(account.hook_secret.reveal()) for name, account in settings.accounts.items()}
+    return {name: account.live_secrets for name, account in settings.accounts.items()}
 
 
 async def watch_secrets(config: Path, settings: Settings, hooks: Hooks, *, interval_s: float = INTERVAL_S) -> None:

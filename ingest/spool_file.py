@@ -158,8 +158,7 @@ class SpoolFile:
     def make_anew(self) -> None:
         """Throw away all that it holds, because it is in Kafka; needs no space on the disk, unlike deleting rows."""
         self._connection.close()
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        _remove(self._path)
         self._connection = self._open()
 
     def close(self) -> None:
@@ -205,8 +204,13 @@ class SpoolFile:
                 "SELECT partition, account, receipt, spooled_ms, body FROM other.webhooks ORDER BY id"
             )
         self._connection.execute("DETACH DATABASE other")
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """A database with what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 def _lock(path: Path) -> int | None:

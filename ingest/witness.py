@@ -38,10 +38,7 @@ class Witness:
 
     def durable(self, webhook: Webhook) -> None:
         """A webhook was stored or spooled."""
-        now = time.monotonic()
-        if webhook.account not in self._last_at:
-            self._heard(webhook.account)
-        self._last_at[webhook.account] = now
+        now = self._heard(webhook.account)
         metrics.WEBHOOKS_RECEIVED.add(webhook.account, webhook.outcome or "")
         metrics.ACK_SECONDS.observe(now - webhook.came)
 
@@ -87,10 +84,12 @@ class Witness:
             )
             self._unknown, self._unknown_logged_at = 0, now
 
-    def _heard(self, account: str) -> None:
+    def _heard(self, account: str) -> float:
+        now = time.monotonic()
         if account not in self._last_at:
             metrics.SILENCE_SECONDS.labels(account).set_function(partial(self._silence_s, account))
-        self._last_at[account] = time.monotonic()
+        self._last_at[account] = now
+        return now
 
     def _silence_s(self, account: str) -> float:
         return time.monotonic() - self._last_at[account]

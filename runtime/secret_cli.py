@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from runtime.console import DEFAULT_CONFIG, OK, OUT, Config
-from runtime.hook_secrets import ages, fingerprint_of, live_in
+from runtime.hook_secrets import ages, fingerprint_of
 from runtime.secret_file import add_secret, new_secret, retire_secret
 from runtime.settings import AccountSettings, read_settings
 from schemas.errors import SettingsError
@@ -58,9 +58,9 @@ def list_secrets(*accounts: str, config: Config = DEFAULT_CONFIG) -> int:
     known = read_settings(config).accounts
     rows = [("account", "fingerprint", "age", "file")]
     for name in accounts or known:
-        secret = _of(known, name).hook_secret
-        live = live_in(secret.reveal())
-        place = str(secret.file or "from the environment")
+        account = _of(known, name)
+        live = account.live_secrets
+        place = str(account.hook_secret.file or "from the environment")
         rows += [(name, fingerprint_of(one), age, place) for one, age in zip(live, ages(live), strict=True)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from runtime.hook_secrets import live_in
 from runtime.toml_reader import Secret, read_toml
 from schemas.entity_type import EntityType
 from schemas.pipeline import PipelineTimes
@@ -235,6 +236,11 @@ class AccountSettings:
             raise ValueError(f"hook_secret holds one secret, or two during a rotation; found {len(live)}")
         if not all(HOOK_SECRET.fullmatch(secret) for secret in live):
             raise ValueError("hook_secret is a part of a URL: at least 16 of A-Z, a-z, 0-9, - and _")
+
+    @property
+    def live_secrets(self) -> tuple[str, ...]:
+        """The distinct secrets in `hook_secret`, the newest last."""
+        return live_in(self.hook_secret.reveal())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

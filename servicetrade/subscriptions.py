@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TypeAlias, TypeVar
 
-from runtime.hook_secrets import fingerprint_of, live_in
+from runtime.hook_secrets import fingerprint_of
 from runtime.settings import Settings
 from schemas.errors import ApiError, NotFound, PermissionDenied, ServiceTradeError, SettingsError
 from servicetrade.account import Account
@@ -53,12 +53,7 @@ def owner_of(settings: Settings, account: str, url: str | None = None) -> Owner:
         read = read_base(base)
     except ValueError as error:
         raise SettingsError(f"{'ingest.public_url' if url is None else '--url'}: {error}") from None
-    return Owner(base=read, account=account, secrets=live_secrets(settings, account))
-
-
-def live_secrets(settings: Settings, account: str) -> tuple[str, ...]:
-    """The account's secrets, the newest last."""
-    return live_in(settings.accounts[account].hook_secret.reveal())
+    return Owner(base=read, account=account, secrets=settings.accounts[account].live_secrets)
 
 
 def require_account(settings: Settings, account: str) -> None:
@@ -86,7 +81,7 @@ class Subscriptions:
         self._name = account
         self._username = settings.accounts[account].username
         self._account: Account = client.account(account)
-        marks = "|".join(["://", "/webhooks/", *map(re.escape, live_secrets(settings, account))])
+        marks = "|".join(["://", "/webhooks/", *map(re.escape, settings.accounts[account].live_secrets)])
         self._secretive = re.compile(rf"\S*(?:{marks})\S*")
 
     async def hooks(self) -> list[Hook]:

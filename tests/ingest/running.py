@@ -45,6 +45,13 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.05)
 
 
+async def until_true(condition: Callable[[], bool]) -> None:
+    """Wait for what happens in this process, but in a thread or behind a socket."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.005)
+
+
 @dataclass(frozen=True)
 class Running:
     """A receiver that listens, and the log that it writes to."""

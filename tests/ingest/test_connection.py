@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from runtime import metrics
 from runtime.settings import IngestSettings
 from schemas.errors import SpoolError
 from tests.ingest.fuzz import fuzz
+from tests.ingest.running import until_true
 
 pytestmark = pytest.mark.anyio
 
@@ -163,12 +164,6 @@ async def talk(port: int, *pieces: bytes) -> bytes:
         for piece in pieces:
             await peer.send(piece)
         return await peer.to_the_end()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - the server has no event for it
-            await asyncio.sleep(0.01)
 
 
 def head(path: str, *headers: str, length: int = 0, close: bool = False) -> bytes:
@@ -313,7 +308,7 @@ async def test_a_body_that_trickles_does_not_hold_the_connection_whatever_was_an
             async with connected(server.port) as peer:
                 await peer.send(head(path, length=1_000_000))
                 assert statuses(await peer.for_ever(b"a", pause_s=0.01)) == [status]
-        await until(lambda: not server.server.connections)
+        await until_true(lambda: not server.server.connections)
         assert server.lanes.stored == []
 
 
@@ -331,7 +326,7 @@ async def test_a_webhook_that_is_refused_is_answered_503_and_the_connection_goes
     async with served(PATIENT) as server, connected(server.port) as peer:
         server.lanes.may_settle = False
         await peer.send(head(HOOK) + head(HOOK))
-        await until(lambda: len(server.lanes.taken) == 2)
+        await until_true(lambda: len(server.lanes.taken) == 2)
         server.lanes.taken[1].settle("spooled")
         server.lanes.taken[0].settle(SpoolError("no room"))
         server.lanes.settle()
@@ -344,7 +339,7 @@ async def test_a_sender_that_ends_its_side_after_its_request_gets_its_answer() -
         server.lanes.may_settle = False
         await peer.send(head(HOOK, length=2) + b"{}")
         await peer.end()
-        await until(lambda: len(server.lanes.taken) == 1)
+        await until_true(lambda: len(server.lanes.taken) == 1)
         server.lanes.settle()
         assert statuses(await peer.to_the_end()) == [204]
 
@@ -353,14 +348,14 @@ async def test_a_heads_time_begins_with_its_first_byte_and_idleness_with_the_las
     async with served(PATIENT) as server, connected(server.port) as peer:
         now = asyncio.get_running_loop().time
         server.lanes.may_settle = False
-        await until(lambda: len(server.server.connections) == 1)
+        await until_true(lambda: len(server.server.connections) == 1)
         (connection,) = server.server.connections
         connected_at = now()
         await peer.send(head(HOOK)[:-1])
-        await until(lambda: bool(vars(connection)["_url"]))
+        await until_true(lambda: bool(vars(connection)["_url"]))
         connection.check(connected_at + PATIENT.answer_timeout_s)
         await peer.send(head(HOOK)[-1:])
-        await until(lambda: len(server.lanes.taken) == 1)
+        await until_true(lambda: len(server.lanes.taken) == 1)
         unanswered_at = now()
         server.lanes.settle()
         await peer.until(b" 204 ")
@@ -374,8 +369,8 @@ async def test_a_heads_time_begins_with_its_first_byte_and_idleness_with_the_las
 async def test_a_sender_that_does_not_read_loses_its_connection_and_is_not_read_either() -> None:
     async with served(IMPATIENT) as server, connected(server.port, receive_buffer=4096) as peer:
         sending = asyncio.create_task(peer.for_ever_unread(head(HOOK) * 100))
-        await until(lambda: len(server.lanes.taken) > 1_000)
-        await until(lambda: not server.server.connections)
+        await until_true(lambda: len(server.lanes.taken) > 1_000)
+        await until_true(lambda: not server.server.connections)
         sent = await sending
         # What the sockets hold on both sides, and no more, was answered.
         assert len(server.lanes.taken) <= sent
@@ -387,7 +382,7 @@ async def test_the_server_ends_though_senders_neither_go_on_nor_read() -> None:
         for start in (b"", b"POST", head(HOOK), head(HOOK, length=10), head(HOOK) * 5):
             await (await stack.enter_async_context(connected(server.port))).send(start)
         # They stay connected while the server shuts down.
-        await until(lambda: len(server.lanes.taken) >= 6)
+        await until_true(lambda: len(server.lanes.taken) >= 6)
         stack.pop_all()
     assert not server.server.connections
 
@@ -397,7 +392,7 @@ async def test_a_connection_above_the_limit_is_told_so_without_being_read(caplog
     settings = IngestSettings(connection_limit=2, ack_timeout_s=0.1, answer_timeout_s=0.3)
     async with served(settings) as server, connected(server.port) as first:
         async with connected(server.port):
-            await until(lambda: len(server.server.connections) == 2)
+            await until_true(lambda: len(server.server.connections) == 2)
             before = limited("connections", "")
             for _ in range(5):
                 answer = await talk(server.port)
@@ -407,12 +402,12 @@ async def test_a_connection_above_the_limit_is_told_so_without_being_read(caplog
             assert len(server.server.connections) == 2
             await first.send(head(HOOK))
             await first.until(b"204")
-        await until(lambda: len(server.server.connections) == 1)
+        await until_true(lambda: len(server.server.connections) == 1)
         assert statuses(await talk(server.port, head(HOOK, close=True))) == [204]
-        await until(lambda: bool(caplog.records))
+        await until_true(lambda: bool(caplog.records))
         # What follows within a minute is counted, and not logged by the sweep that ends the first connection.
         async with connected(server.port):
-            await until(lambda: len(server.server.connections) == 2)
+            await until_true(lambda: len(server.server.connections) == 2)
             assert statuses(await talk(server.port)) == [503]
             await first.send(b"P")
             assert await first.to_the_end() == b""
@@ -429,7 +424,7 @@ async def test_requests_piled_up_on_one_connection_are_read_up_to_a_limit_and_th
         one = head(HOOK, length=1) + b"x"
         await peer.send(one * 1_000 + head(HOOK, close=True))
         in_a_piece = HEAD_LIMIT // len(one) + 1
-        await until(lambda: len(server.lanes.taken) > PIPELINED)
+        await until_true(lambda: len(server.lanes.taken) > PIPELINED)
         assert len(server.lanes.taken) <= PIPELINED + in_a_piece
         server.lanes.settle()
         assert statuses(await peer.to_the_end()) == [204] * 1_001
@@ -439,7 +434,7 @@ async def test_requests_piled_up_on_one_connection_are_read_up_to_a_limit_and_th
 async def test_a_request_behind_one_that_closes_the_connection_is_not_begun() -> None:
     async with served(PATIENT) as server:
         assert statuses(await talk(server.port, head(HOOK, close=True) + head(HOOK))) == [204]
-        await until(lambda: not server.server.connections)
+        await until_true(lambda: not server.server.connections)
     assert len(server.lanes.taken) == 1
 
 
@@ -539,7 +534,7 @@ async def test_a_fault_behind_a_request_that_waits_does_not_take_its_answer() ->
             server.lanes.may_settle = False
             async with connected(server.port) as peer:
                 await peer.send(head(HOOK, length=2) + b"{}" + second)
-                await until(lambda: len(server.lanes.taken) == 1)
+                await until_true(lambda: len(server.lanes.taken) == 1)
                 await peer.send(head(HOOK))  # Not read any more.
                 server.lanes.settle()
                 assert statuses(await peer.to_the_end()) == [204, status], second
@@ -573,7 +568,7 @@ async def test_a_request_behind_one_that_waits_does_not_keep_it_from_its_503() -
         async with served(IMPATIENT) as server:
             server.lanes.may_settle = False
             assert statuses(await talk(server.port, head(HOOK, length=2) + b"{}" + second))[0] == 503
-            await until(lambda: not server.server.connections)
+            await until_true(lambda: not server.server.connections)
 
 
 # -- upgrades ------------------------------------------------------------------------------------------------------
@@ -612,7 +607,7 @@ async def test_no_hostile_stream_on_a_valid_url_is_answered_so_that_it_would_be_
         report = await fuzz(HOST, server.port, valid_paths=[HOOK], seed=11, requests=1_000)
         assert statuses(await talk(server.port, head(HOOK, length=4, close=True) + b"good")) == [204]
         assert server.lanes.stored[-1] == b"good"
-        await until(lambda: not server.server.connections)
+        await until_true(lambda: not server.server.connections)
     assert report.lost == {}
     assert report.garbled == 0
     assert set(report.statuses) <= {204, 400, 404, 405, 413, 431, 503}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,14 +13,9 @@ import pytest
 from ingest.spool import Spool
 from runtime.settings import SpoolSettings
 from schemas.errors import SpoolError
+from tests.ingest.running import until_true
 
 pytestmark = pytest.mark.anyio
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - the disk tells nobody
-            await asyncio.sleep(0.005)
 
 
 @contextmanager
@@ -74,7 +69,7 @@ async def test_a_full_disk_refuses_and_is_told_and_when_there_is_space_again_all
                 await add(spool, 0, b"x" * 1_000_000)
             assert spool.ready() == {"accepting": False}
             assert [row.id for row in await spool.read(0, after=0)] == [kept]
-        await until(spool.has_room)
+        await until_true(spool.has_room)
         later = await add(spool, 0, b"later")
         assert [row.id for row in await spool.read(0, after=0)] == [kept, later]
         assert spool.waiting == {0: 2}
@@ -89,7 +84,7 @@ async def test_a_spool_that_is_all_drained_is_made_anew_on_a_disk_that_is_still_
             with pytest.raises(SpoolError):
                 await add(spool, 0, b"y" * 2_000_000)
             spool.drained(0, up_to=last_id, count=8, body_bytes=400_000)
-            await until(spool.has_room)
+            await until_true(spool.has_room)
             await add(spool, 0, b"goes on")
             assert [row.body for row in await spool.read(0, after=0)] == [b"goes on"]
 
@@ -104,7 +99,7 @@ async def test_bounds_in_bytes_and_age_refuse_and_throw_nothing_away(tmp_path: P
         assert spool.has_room()
     async with Spool.open(SpoolSettings(folder=tmp_path, max_age_s=0.001)) as spool:
         await add(spool, 0, b"old")
-        await until(lambda: not spool.has_room())
+        await until_true(lambda: not spool.has_room())
         with pytest.raises(SpoolError, match="waits for more than"):
             spool.add(0, [("acme", b"r", b"new")])
         assert [row.body for row in await spool.read(0, after=0)] == [b"old"]
