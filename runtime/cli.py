@@ -119,16 +119,13 @@ def mirror(
     ops_host: OpsHost = LOOPBACK,
 ) -> int:
     """Keep a copy of every changed entity in the SQL store."""
-    from sinks.main import run_mirror
+    from sinks.main import Ops, run_mirror
 
     settings = read_settings(config)
     port = settings.sinks.mirror.ops_port if ops_port is None else ops_port
     name = instance or f"mirror-{socket.gethostname()}"
-    return _worker(
-        settings,
-        name,
-        lambda stop: run_mirror(settings, instance=name, ops_host=ops_host, ops_port=port, stop=stop),
-    )
+    ops = Ops(instance=name, host=ops_host, port=port)
+    return _worker(settings, name, lambda stop: run_mirror(settings, ops, stop))
 
 
 def _worker(settings: Settings, name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:

@@ -36,6 +36,10 @@ Event = Literal[
     "processors.rules_applied",  # an account's rules changed from this position on
     "sink.retry",  # a delivery failed and will be tried again
     "sink.rejected",  # a delivery can never succeed and went to the dead letters
+    "sink.parked",  # an account, or one entity, is in trouble and was put aside; it is tried again by itself
+    "sink.unparked",  # all that was put aside has been delivered
+    "sink.halted",  # the sink delivers nothing until a person has looked at it: tradewind sink resume NAME
+    "sink.resumed",
     "session.dead",  # ServiceTrade says that the shared session is dead, so a login follows
     "session.login",  # a new shared session was made; often: something kills sessions
     "session.login_failed",  # with the reason, and how long no worker tries again; only this account waits

@@ -160,6 +160,18 @@ DELIVERY_LATENCY_SECONDS = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
     registry=REGISTRY,
 )
+PARKED = Gauge(
+    "tradewind_parked",
+    "Changes or commands that this worker has put aside because their account, or entity, is in trouble",
+    ["sink", "account"],
+    registry=REGISTRY,
+)
+HALTED = Gauge(
+    "tradewind_sink_halted",
+    "1 while the sink delivers nothing until a person has looked at it (tradewind sink status)",
+    ["sink"],
+    registry=REGISTRY,
+)
 API_REQUESTS = Counter(
     "tradewind_servicetrade_requests_total",
     "Requests to ServiceTrade by account, kind of request and status (0: no answer)",

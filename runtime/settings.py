@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from runtime.hook_secrets import live_in
+from runtime.setting_checks import positive, usable_url
+from runtime.sink_settings import SinksSettings
 from runtime.toml_reader import Secret, read_toml
 from schemas.entity_type import EntityType
 from schemas.pipeline import PipelineTimes
@@ -22,20 +23,6 @@ LONGEST_PAUSE_S = 3600.0
 """No pause between logins is longer, whatever a Retry-After says or however far a clock was set back."""
 LONGEST_LEASE_S = 120.0
 """No lease on a login is longer; one that seems to be is due to a clock set back, and is none."""
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise ValueError(f"{name} must be above 0, found {value}")
-
-
-def _usable_url(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +39,7 @@ class KafkaSettings:
     """Raise by hand when servicetrade.webhooks is created anew: keeps `sequence` growing."""
 
     def __post_init__(self) -> None:
-        _positive(
+        positive(
             replication_factor=self.replication_factor,
             retention_days=self.retention_days,
             log_epoch=self.log_epoch,
@@ -76,7 +63,7 @@ class SpoolSettings:
     """The same once the oldest waits for longer than this. Nothing that is in the spool is ever thrown away."""
 
     def __post_init__(self) -> None:
-        _positive(max_bytes=self.max_bytes, max_age_s=self.max_age_s)
+        positive(max_bytes=self.max_bytes, max_age_s=self.max_age_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +90,7 @@ class IngestSettings:
     spool: SpoolSettings = field(default_factory=SpoolSettings)
 
     def __post_init__(self) -> None:
-        _positive(
+        positive(
             ack_timeout_s=self.ack_timeout_s,
             body_limit_bytes=self.body_limit_bytes,
             head_limit_bytes=self.head_limit_bytes,
@@ -117,7 +104,7 @@ class IngestSettings:
             raise ValueError("ack_timeout_s must be below answer_timeout_s: what Kafka does not take has to be spooled")
         if self.body_limit_bytes > BODY_LIMIT_BYTES:
             raise ValueError(f"body_limit_bytes is at most {BODY_LIMIT_BYTES}: the topics hold no larger record")
-        if self.public_url is not None and not _usable_url(self.public_url):
+        if self.public_url is not None and not usable_url(self.public_url):
             raise ValueError("public_url must be https://host (or http://host:port for a simulator)")
 
 
@@ -133,28 +120,7 @@ class ProcessorsSettings:
     """A worker that has webhooks to consume, and a broker that answers, but does not move for so long, exits."""
 
     def __post_init__(self) -> None:
-        _positive(session_timeout_s=self.session_timeout_s, stall_timeout_s=self.stall_timeout_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MirrorSettings:
-    """The sink that keeps a SQL copy of every entity that changes."""
-
-    group: str = "tradewind-mirror"
-    ops_port: int = 9103
-    concurrency: int = 16
-    """Entities worked on at the same time, over all accounts."""
-    session_timeout_s: float = 15.0
-
-    def __post_init__(self) -> None:
-        _positive(concurrency=self.concurrency, session_timeout_s=self.session_timeout_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SinksSettings:
-    """All sinks."""
-
-    mirror: MirrorSettings = field(default_factory=MirrorSettings)
+        positive(session_timeout_s=self.session_timeout_s, stall_timeout_s=self.stall_timeout_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +154,7 @@ class LoginSettings:
     means wrong credentials, and stops the account."""
 
     def __post_init__(self) -> None:
-        _positive(answer_timeout_s=self.answer_timeout_s, wait_s=self.wait_s, longest_pause_s=self.longest_pause_s)
+        positive(answer_timeout_s=self.answer_timeout_s, wait_s=self.wait_s, longest_pause_s=self.longest_pause_s)
         if self.interval_s < 0:
             raise ValueError(f"interval_s must not be below 0, found {self.interval_s}")
         if not self.interval_s <= self.longest_pause_s <= LONGEST_PAUSE_S:
@@ -216,8 +182,8 @@ class ServiceTradeSettings:
     """What to add to the catalogue of entity types, or to set right in it."""
 
     def __post_init__(self) -> None:
-        _positive(timeout_s=self.timeout_s, concurrency=self.concurrency)
-        if not _usable_url(self.base_url):
+        positive(timeout_s=self.timeout_s, concurrency=self.concurrency)
+        if not usable_url(self.base_url):
             raise ValueError("base_url must be https://host (or http://host:port for a simulator)")
 
 

@@ -10,7 +10,8 @@ TradewindError
 ├── TopicsError              a topic is missing, or not as correctness needs it
 ├── SinkError                what a sink may raise from deliver(); anything else crashes the worker
 │   ├── RetryLater           try the same change again after a pause
-│   └── Reject               this change can never be delivered: dead-letter it
+│   ├── Reject               this change can never be delivered: dead-letter it
+│   └── Halt                 the sink must stop until a person has looked at it
 ├── ServiceTradeError        the ServiceTrade API did not do what was asked
 │   ├── LoginRefused         403 on login: wrong credentials, or stopped by an operator
 │   ├── LoginUnavailable     no session for now: time-out, paused, another worker is busy logging in
@@ -23,6 +24,10 @@ TradewindError
 """
 
 from __future__ import annotations
+
+from typing import Literal
+
+Scope = Literal["entity", "account", "sink"]
 
 
 class TradewindError(Exception):
@@ -62,7 +67,7 @@ class LogGapError(TradewindError):
 
 
 class SinkError(TradewindError):
-    """Base of the two failures that the sink worker knows how to handle."""
+    """Base of the failures that the sink worker knows how to handle."""
 
 
 class RetryLater(SinkError):
@@ -71,15 +76,25 @@ class RetryLater(SinkError):
     Args:
         reason: one line for people.
         after_s: seconds to wait at least (a Retry-After), or None to let the worker choose.
+        scope: what is in trouble: this entity, all of its account, or all that the sink delivers.
+        lasting: nobody expects it to pass within seconds, so what is in trouble is put aside at once.
     """
 
-    def __init__(self, reason: str, *, after_s: float | None = None) -> None:
+    def __init__(
+        self, reason: str, *, after_s: float | None = None, scope: Scope = "entity", lasting: bool = False
+    ) -> None:
         super().__init__(reason)
         self.after_s = after_s
+        self.scope = scope
+        self.lasting = lasting
 
 
 class Reject(SinkError):
     """The delivery can never succeed; the change belongs into the dead letters."""
+
+
+class Halt(SinkError):
+    """The other side wants nothing more: the sink stops, in all processes, until `tradewind sink resume`."""
 
 
 class ServiceTradeError(TradewindError):
@@ -132,4 +147,13 @@ class PermissionDenied(ApiError):
 
 
 class ApiUnreachable(ServiceTradeError):
-    """No answer from ServiceTrade: connection refused or reset, or a time-out."""
+    """No answer from ServiceTrade: connection refused or reset, or a time-out.
+
+    Args:
+        reason: one line for people.
+        sent: False if ServiceTrade cannot have got the request: there was no connection.
+    """
+
+    def __init__(self, reason: str, *, sent: bool = True) -> None:
+        super().__init__(reason)
+        self.sent = sent

@@ -60,6 +60,18 @@ DEADLETTERS = Topic(
     payload="bytes",
     summary="Records that could not be used: original key and bytes untouched, the reason in x-dlq-* headers.",
 )
+COMMANDS = Topic(
+    name="servicetrade.commands",
+    key="account",
+    payload="Command",
+    summary="API calls that downstream systems want performed on ServiceTrade; the command id makes a repeat harmless.",
+)
+RESULTS = Topic(
+    name="servicetrade.results",
+    key="account",
+    payload="CommandResult",
+    summary="What came of each command.",
+)
 RULES = Topic(
     name="tradewind.rules",
     key="account",
@@ -69,7 +81,7 @@ RULES = Topic(
     keep_for_ever=True,
 )
 
-TOPICS: tuple[Topic, ...] = (WEBHOOKS, CHANGES, DELIVERIES, DEADLETTERS, RULES)
+TOPICS: tuple[Topic, ...] = (WEBHOOKS, CHANGES, DELIVERIES, DEADLETTERS, COMMANDS, RESULTS, RULES)
 
 CONTROL_HEADER = "tradewind-control"
 """Marks the pipeline's own records on servicetrade.webhooks; its value is CONTROL_TICK or CONTROL_RULES."""
@@ -79,3 +91,13 @@ RECEIPT_HEADER = "tradewind-receipt"
 """A unique id that ingest gives each request it accepts: tells a sender's repeat from our own."""
 ELEMENTS_HEADER = "tradewind-elements"
 """On a redriven webhook: comma-separated indices of the only elements to process."""
+
+REDRIVE_TO_HEADER = "x-redrive-to"
+"""On a redriven record: the one sink that it is meant for; all others pass it over."""
+REDRIVES_HEADER = "x-redrives"
+"""On a redriven record: how often it has been redriven, this time included."""
+RESOLUTION_HEADER = "tradewind-resolution"
+"""On servicetrade.deadletters, with an empty value: not a dead letter, but what a person did about one: RESOLUTIONS."""
+RESOLVES_HEADER = "tradewind-resolves"
+"""Beside it: the dead letter's offset in the same partition."""
+RESOLUTIONS = ("redriven", "dropped")

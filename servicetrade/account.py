@@ -141,7 +141,8 @@ class Account:
             count(self._name, kind, None)
             self._governor.pause(None)
             # Not "from error": that holds the request, and the request the session.
-            raise ApiUnreachable(f"{method} {path}: no answer ({type(error).__name__}: {error})") from None
+            sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            raise ApiUnreachable(f"{method} {path}: no answer ({type(error).__name__}: {error})", sent=sent) from None
         if response.is_success:
             return response
         failure = _FAILURES.get(response.status_code, ApiError)

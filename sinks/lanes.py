@@ -1,171 +1,220 @@
-"""Works on the changes of one entity strictly in order, and on different entities at the same time."""
+"""Pure: who is next: arrivals of one key strictly in order, different keys at once, accounts in turn, within bounds."""
 
 from __future__ import annotations
 
-import asyncio
-import random
+import heapq
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
-from typing import Any
+from itertools import count, islice
+from typing import Generic, TypeVar
 
-from schemas.errors import Reject, RetryLater
-from schemas.record import LogRecord
-from sinks.arrival import Arrival, read_arrival
-from sinks.pauses import Pauses
-from sinks.reports import Reports
-from sinks.sink import Sink
+from sinks.arrival import Arrival
+from sinks.trouble import Trouble
+
+Item = TypeVar("Item")
 
 AT_ONCE = 100
-"""Changes of one entity that the sink is given at most in one call."""
+"""Arrivals of one key that the sink is given at most in one call."""
 
 
 @dataclass(slots=True, eq=False)
-class _Lane:
-    """One entity's changes, and the task that works on them for as long as there are any."""
+class Lane(Generic[Item]):
+    """One key's arrivals, the oldest first."""
 
-    arrivals: deque[Arrival] = field(default_factory=deque)
-    task: asyncio.Task[None] | None = None
-    unfinished: int = 1
-    """Records without an outcome yet."""
+    key: str
+    account: str
+    arrivals: deque[Arrival[Item]] = field(default_factory=deque)
+    given: int = 0
+    """How many of the first ones the sink has been called with; 0: it is not being called."""
     failures: int = 0
     """In a row."""
-    busy: bool = False
-    """Between calling the sink and having reported; else it waits for a slot, or out a pause."""
-    ending: bool = False
-    """After what it is busy with, it goes no further."""
+    failing_since: float | None = None
+    not_before: float = 0.0
+
+    def first(self) -> list[Arrival[Item]]:
+        """What the sink is given."""
+        return list(islice(self.arrivals, self.given))
 
 
-class Lanes:
-    """All entities that a worker has changes of.
+@dataclass(slots=True, eq=False)
+class _Account(Generic[Item]):
+    ready: deque[Lane[Item]] = field(default_factory=deque)
+    lanes: set[Lane[Item]] = field(default_factory=set)
+    running: int = 0
+    trouble: Trouble = field(default_factory=Trouble)
+
+
+class Lanes(Generic[Item]):
+    """All lanes of a worker. Times are monotonic seconds, given by the caller.
 
     Args:
-        sink: acts on the changes.
-        reports: where outcomes are written down.
-        concurrency: calls of the sink at a time.
-        pauses: after failures.
-        finished: told of each record when its outcome is on record in Kafka.
-        tasks: owns the tasks, so that one that crashes takes the worker along.
+        concurrency: lanes that the sink is called for at the same time.
+        account_concurrency: the same of one account; one at a time while the account is in trouble.
     """
 
-    def __init__(
-        self,
-        sink: Sink,
-        reports: Reports,
-        *,
-        concurrency: int,
-        pauses: Pauses,
-        finished: Callable[[LogRecord], None],
-        tasks: asyncio.TaskGroup,
-    ) -> None:
-        self._sink = sink
-        self._reports = reports
-        self._slots = asyncio.Semaphore(concurrency)
-        self._pauses = pauses
-        self._finished = finished
-        self._tasks = tasks
-        self._lanes: dict[str, _Lane] = {}
+    def __init__(self, *, concurrency: int, account_concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._account_concurrency = account_concurrency
+        self._lanes: dict[str, Lane[Item]] = {}
+        self._accounts: dict[str, _Account[Item]] = {}
+        self._turns: deque[_Account[Item]] = deque()
+        """Accounts with ready lanes, each once."""
+        self._paused: list[tuple[float, int, Lane[Item]]] = []
+        self._numbers = count()
+        self.trouble = Trouble()
+        """Of all that the sink delivers."""
+        self.running = 0
+        """Lanes that the sink is being called for."""
         self.unfinished = 0
-        """Records that are in the lanes, so in memory."""
+        """Arrivals in the lanes, so in memory."""
 
-    def add(self, record: LogRecord) -> None:
-        """Queue a record behind the others of its entity; one that is no change goes to the dead letters."""
-        try:
-            arrival = read_arrival(record)
-        except ValueError as error:
-            bury = partial(self._bury, record, error)
-            self._start(f"{record.partition} {record.offset}", _Lane(busy=True), bury)
-            return
-        lane = self._lanes.get(arrival.change.key)
-        if lane is not None:
-            lane.arrivals.append(arrival)
-            lane.unfinished += 1
-            self.unfinished += 1
-        else:
-            self._start(arrival.change.key, _Lane(arrivals=deque([arrival])), self._work)
+    def trouble_of(self, account: str) -> Trouble:
+        """The trouble of an account that has lanes."""
+        return self._accounts[account].trouble
 
-    async def settle(self, within_s: float) -> None:
-        """Finish what the sink was called for, give up the rest, and forget everything; nothing is added meanwhile.
-
-        Args:
-            within_s: calls that take longer are cancelled.
-        """
-        lanes = list(self._lanes.values())
-        for lane in lanes:
-            lane.ending = True
-            if not lane.busy and lane.task is not None:
-                lane.task.cancel()
-        running = {lane.task for lane in lanes if lane.task is not None}
-        if running:
-            _, late = await asyncio.wait(running, timeout=within_s)
-            for task in late:
-                task.cancel()
-            await asyncio.wait(running)
-
-    def _start(self, key: str, lane: _Lane, work: Callable[[_Lane], Coroutine[Any, Any, None]]) -> None:
-        self._lanes[key] = lane
+    def add(self, arrival: Arrival[Item]) -> None:
+        """Queue an arrival behind the others of its key."""
         self.unfinished += 1
+        lane = self._lanes.get(arrival.key)
+        if lane is None:
+            lane = self._lanes[arrival.key] = Lane(arrival.key, arrival.account)
+            account = self._accounts.setdefault(arrival.account, _Account())
+            account.lanes.add(lane)
+            self._make_ready(account, lane)
+        lane.arrivals.append(arrival)
 
-        async def run() -> None:
-            try:
-                await work(lane)
-            finally:
-                remove()
+    def turn(self, now: float) -> Lane[Item] | None:
+        """The next lane that the sink is to be called for, with `given` set; None: not now.
 
-        def remove() -> None:
-            if self._lanes.get(key) is lane:
-                del self._lanes[key]
-                self.unfinished -= lane.unfinished
+        Whoever gets it calls `release` in the end.
+        """
+        self._end_pauses(now)
+        if self.running >= self._most() or now < self.trouble.not_before:
+            return None
+        for _ in range(len(self._turns)):
+            account = self._turns.popleft()
+            if account.running >= self._most_of(account) or now < account.trouble.not_before:
+                self._turns.append(account)
+                continue
+            lane = account.ready.popleft()
+            if account.ready:
+                self._turns.append(account)
+            lane.given = min(len(lane.arrivals), AT_ONCE)
+            account.running += 1
+            self.running += 1
+            return lane
+        return None
 
-        lane.task = self._tasks.create_task(run(), name=f"lane {key}")
-        # A task that is cancelled before its first step never gets to its `finally`; otherwise this comes too late:
-        # a change that is added between the end of the task and this call would wait for nobody.
-        lane.task.add_done_callback(lambda _: remove())
+    def next_at(self) -> float | None:
+        """When a pause ends that holds somebody up; None: only a release or an arrival can change anything."""
+        if self.running >= self._most():
+            return None
+        ends = [self._paused[0][0]] if self._paused else []
+        ends += [account.trouble.not_before for account in self._turns if account.running < self._most_of(account)]
+        return max(min(ends), self.trouble.not_before) if ends else None
 
-    async def _bury(self, record: LogRecord, error: ValueError, _lane: _Lane) -> None:
-        await self._reports.unreadable(record, error)
-        self._finished(record)
-
-    async def _work(self, lane: _Lane) -> None:
-        while lane.arrivals and not lane.ending:
-            async with self._slots:
-                lane.busy = True
-                try:
-                    pause_s = await self._deliver(lane)
-                finally:
-                    lane.busy = False
-            if pause_s and not lane.ending:
-                await asyncio.sleep(pause_s)
-
-    async def _deliver(self, lane: _Lane) -> float:
-        """Call the sink once, and report what comes of it; returns the seconds to wait."""
-        arrivals = list(islice(lane.arrivals, AT_ONCE))
-        first = arrivals[0]
-        try:
-            outcomes = await self._sink.deliver([arrival.change for arrival in arrivals])
-        except RetryLater as error:
-            first.attempts += 1
-            lane.failures += 1
-            pause_s = self._pauses.after(lane.failures, asked_s=error.after_s, jitter=random.random())  # noqa: S311
-            self._reports.failed(first, error, pause_s=pause_s)
-            return pause_s
-        except Reject as error:
-            first.attempts += 1
-            done = [first]
-            await self._reports.rejected(first, error)
-        else:
-            if not 1 <= len(outcomes) <= len(arrivals):
-                raise RuntimeError(f"sink {self._sink.name}: {len(outcomes)} outcomes for {len(arrivals)} changes")
-            done = arrivals[: len(outcomes)]
-            for arrival in done:
-                arrival.attempts += 1
-            await self._reports.settled(done, outcomes)
-        lane.failures = 0
-        for arrival in done:
+    def settled(self, lane: Lane[Item], done: int) -> None:
+        """The first `done` arrivals have an outcome, so the lane, its account and the sink are well."""
+        lane.failures, lane.failing_since, lane.not_before = 0, None, 0.0
+        self._accounts[lane.account].trouble.over()
+        self.trouble.over()
+        for _ in range(done):
             lane.arrivals.popleft()
-            lane.unfinished -= 1
-            self.unfinished -= 1
-            self._finished(arrival.record)
-        return 0.0
+        lane.given -= done
+        self.unfinished -= done
+
+    def failed(self, lane: Lane[Item], now: float) -> None:
+        """The call failed; who has to wait, and how long, is for the caller to say."""
+        lane.failures += 1
+        if lane.failing_since is None:
+            lane.failing_since = now
+        self._accounts[lane.account].trouble.seen(lane.key, now)
+        self.trouble.seen(lane.key, now)
+
+    def release(self, lane: Lane[Item], now: float) -> None:
+        """The call for this lane has ended."""
+        lane.given = 0
+        account = self._accounts[lane.account]
+        account.running -= 1
+        self.running -= 1
+        if not lane.arrivals:
+            self._remove(lane)
+        elif lane.not_before > now:
+            heapq.heappush(self._paused, (lane.not_before, next(self._numbers), lane))
+        else:
+            self._make_ready(account, lane)
+
+    def failing(self) -> list[Lane[Item]]:
+        """Lanes that wait out a pause after a failure of their own."""
+        return [lane for _, _, lane in self._paused if lane.arrivals]
+
+    def slowed(self) -> list[str]:
+        """Accounts that have been paused since their last success."""
+        return [name for name, account in self._accounts.items() if account.trouble.slowed]
+
+    def calm(self, account: str) -> None:
+        """Forget the account's trouble: it is put aside, and tried again from there."""
+        if account in self._accounts:
+            self._accounts[account].trouble.over()
+
+    def withdraw(self, which: Callable[[Lane[Item]], bool], account: str | None = None) -> list[Arrival[Item]]:
+        """Take out what the sink was not called with, of the lanes of an account (None: of all) that `which` picks."""
+        found: list[Arrival[Item]] = []
+        if account is None:
+            lanes = list(self._lanes.values())
+        else:
+            lanes = list(self._accounts[account].lanes) if account in self._accounts else []
+        for lane in lanes:
+            if not which(lane):
+                continue
+            taken = list(islice(lane.arrivals, lane.given, None))
+            for _ in taken:
+                lane.arrivals.pop()
+            self.unfinished -= len(taken)
+            if not lane.given:
+                self._unready(lane)
+                self._remove(lane)
+            found += taken
+        return found
+
+    def give_up(self, lane: Lane[Item]) -> list[Arrival[Item]]:
+        """Take out everything of a lane that the sink is being called for; it is released as well."""
+        taken = list(lane.arrivals)
+        lane.arrivals.clear()
+        self.unfinished -= len(taken)
+        return taken
+
+    def _most(self) -> int:
+        return 1 if self.trouble.slowed else self._concurrency
+
+    def _most_of(self, account: _Account[Item]) -> int:
+        return 1 if account.trouble.slowed else self._account_concurrency
+
+    def _end_pauses(self, now: float) -> None:
+        while self._paused and self._paused[0][0] <= now:
+            _, _, lane = heapq.heappop(self._paused)
+            if self._lanes.get(lane.key) is lane:
+                self._make_ready(self._accounts[lane.account], lane)
+
+    def _make_ready(self, account: _Account[Item], lane: Lane[Item]) -> None:
+        if not account.ready:
+            self._turns.append(account)
+        account.ready.append(lane)
+
+    def _unready(self, lane: Lane[Item]) -> None:
+        account = self._accounts[lane.account]
+        if lane in account.ready:
+            account.ready.remove(lane)
+            if not account.ready:
+                self._turns.remove(account)
+        else:
+            self._paused = [entry for entry in self._paused if entry[2] is not lane]
+            heapq.heapify(self._paused)
+
+    def _remove(self, lane: Lane[Item]) -> None:
+        del self._lanes[lane.key]
+        account = self._accounts[lane.account]
+        account.lanes.discard(lane)
+        if not account.lanes and account.trouble.since is None:
+            del self._accounts[lane.account]

@@ -1,59 +1,149 @@
-"""Wires the process of a sink: database, client, sink, worker, ops server."""
+"""Wires the processes of the sinks: database, client, sinks, workers, ops server."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from runtime.broker_watch import reached_broker, watching_broker
-from runtime.database import open_database
+from runtime.database import Database, open_database
 from runtime.kafka import Producer
 from runtime.kafka.topics import require_topics
 from runtime.ops import Status, ops_server
 from runtime.settings import Settings
-from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES
-from servicetrade.client import open_client
+from runtime.sink_settings import SinkSettings
+from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES, Topic
+from servicetrade.client import ServiceTradeClient, open_client
 from servicetrade.session_store import SessionStore
+from sinks.changes_feed import ChangesFeed
+from sinks.dispatch import Limits, Stores
+from sinks.feed import Feed
 from sinks.mirror import Mirror
 from sinks.mirror_store import MirrorStore
+from sinks.open_letters import OpenLetters
+from sinks.parking_store import Halts, ParkingStore
+from sinks.pauses import Pauses
+from sinks.sink import Sink
 from sinks.worker import Worker, WorkerSettings
 
+Item = TypeVar("Item")
+Out = TypeVar("Out")
+Workers = list[Worker[Any, Any]]
 
-async def run_mirror(settings: Settings, *, instance: str, ops_host: str, ops_port: int, stop: asyncio.Event) -> None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What every sink's process has."""
+
+    settings: Settings
+    instance: str
+    producer: Producer
+    database: Database
+    client: ServiceTradeClient
+
+    def worker(self, sink: Sink[Item, Out], feed: Feed[Item, Out], how: SinkSettings) -> Worker[Item, Out]:
+        """A worker for a sink, as its settings say."""
+        kafka = self.settings.kafka
+        stores = Stores(
+            parking=ParkingStore(self.database, sink.name, kafka.topic_prefix + feed.topic.name),
+            halts=Halts(self.database),
+            letters=OpenLetters(self.database),
+        )
+        limits = Limits(
+            concurrency=how.concurrency,
+            account_concurrency=how.account_concurrency,
+            pauses=Pauses(longest_s=how.longest_pause_s),
+            park_after_s=how.park_after_s,
+            park_entity_after_s=how.park_entity_after_s,
+            dead_letter_cap=how.dead_letter_cap,
+            letters_kept_s=kafka.retention_ms / 1000,
+            accounts=tuple(self.settings.accounts),
+        )
+        settings = WorkerSettings(
+            group=how.group or f"tradewind-{sink.name.replace('/', '-')}",
+            instance=self.instance,
+            session_timeout_s=how.session_timeout_s,
+            limits=limits,
+        )
+        return Worker(sink, feed, producer=self.producer, kafka=kafka, stores=stores, settings=settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ops:
+    """Where a process listens, and under which name it works.
+
+    Args:
+        instance: the same after a restart (static membership).
+        host: address of /livez, /readyz and /metrics.
+        port: of the same.
+    """
+
+    instance: str
+    host: str
+    port: int
+
+
+async def run_mirror(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
     """Mirror every change until `stop` is set; what is being read then is finished first.
+
+    Raises: see `_run`.
+    """
+
+    @asynccontextmanager
+    async def workers(parts: Parts) -> AsyncIterator[Workers]:
+        sink = Mirror(parts.client, MirrorStore(parts.database))
+        yield [parts.worker(sink, ChangesFeed(), settings.sinks.mirror)]
+
+    await _run(settings, ops, stop, [CHANGES, DELIVERIES, DEADLETTERS], workers)
+
+
+async def _run(
+    settings: Settings,
+    ops: Ops,
+    stop: asyncio.Event,
+    topics: list[Topic],
+    workers: Callable[[Parts], AbstractAsyncContextManager[Workers]],
+) -> None:
+    """Run the workers of one process until `stop` is set.
 
     Raises:
         SettingsError: the store's URL or key is wrong.
         KafkaError: the broker cannot be reached at the beginning.
-        ExceptionGroup: what crashed the worker.
+        ExceptionGroup: what crashed a worker.
     """
     status = Status()
-    async with ops_server(ops_host, ops_port, status):
-        if await reached_broker(settings.kafka, stop):
-            await require_topics(settings.kafka, [CHANGES, DELIVERIES, DEADLETTERS])
-            await _mirror(settings, status, instance=instance, stop=stop)
+    async with ops_server(ops.host, ops.port, status, status.shown):
+        if not await reached_broker(settings.kafka, stop):
+            return
+        await require_topics(settings.kafka, topics)
+        async with (
+            _parts(settings, ops.instance) as parts,
+            workers(parts) as working,
+            watching_broker(settings.kafka) as watch,
+            asyncio.TaskGroup() as tasks,
+        ):
+            status.watch(*(worker.ready for worker in working), watch.ready, shown=[worker.shown for worker in working])
+            for worker in working:
+                tasks.create_task(worker.run(stop))
 
 
-async def _mirror(settings: Settings, status: Status, *, instance: str, stop: asyncio.Event) -> None:
-    how = settings.sinks.mirror
+@asynccontextmanager
+async def _parts(settings: Settings, instance: str) -> AsyncIterator[Parts]:
     async with (
         Producer.open(settings.kafka, client_id=instance) as producer,
-        open_database(settings.store) as engine,
-        watching_broker(settings.kafka) as watch,
+        open_database(settings.store) as database,
     ):
-        sessions, entities = SessionStore(engine, settings.store.key), MirrorStore(engine)
-        await sessions.create_tables()
-        await entities.create_tables()
+        await _create_tables(database, settings)
+        sessions = SessionStore(database, settings.store.key)
         async with open_client(settings.servicetrade, settings.accounts, sessions) as client:
-            worker = Worker(
-                Mirror(client, entities),
-                producer,
-                settings.kafka,
-                WorkerSettings(
-                    group=how.group,
-                    instance=instance,
-                    session_timeout_s=how.session_timeout_s,
-                    concurrency=how.concurrency,
-                ),
-            )
-            status.watch(worker.ready, watch.ready)
-            await worker.run(stop)
+            yield Parts(settings=settings, instance=instance, producer=producer, database=database, client=client)
+
+
+async def _create_tables(database: Database, settings: Settings) -> None:
+    await SessionStore(database, settings.store.key).create_tables()
+    await MirrorStore(database).create_tables()
+    await ParkingStore(database, "", "").create_tables()
+    await OpenLetters(database).create_tables()

@@ -1,103 +1,98 @@
-"""Writes down what became of each change: on servicetrade.deliveries, among the dead letters, in metrics and logs."""
+"""Writes down what became of each arrival: on the topic of outcomes, among the dead letters, in metrics and logs."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 from runtime import metrics
 from runtime.kafka import Headers, Producer
 from runtime.logs import log_event
-from schemas.deadletter import DeadLetter
-from schemas.delivery import Delivery
-from schemas.encoding import encode
+from schemas.deadletter import HEADER_PREFIX, DeadLetter
 from schemas.errors import Reject, RetryLater
 from schemas.record import LogRecord
-from schemas.topics import DEADLETTERS, DELIVERIES
-from sinks.arrival import Arrival, dead_letter_of, delivery_of
-from sinks.outcome import Outcome, Skipped
+from schemas.topics import DEADLETTERS, REDRIVE_TO_HEADER, REDRIVES_HEADER
+from sinks.arrival import Arrival, redrives_of
+from sinks.feed import Feed, Told
+from sinks.steps import At, pass_by
 
 _log = logging.getLogger(__name__)
 
-UNREADABLE = "not-a-change"
-"""Error class of a dead letter whose bytes are no EntityChange."""
+UNREADABLE = "not-readable"
+"""Error class of a dead letter whose bytes are nothing that the feed knows."""
+_LONGEST_MESSAGE = 1_000  # characters: a header is read by people, and the record must stay within its limit
 
+Item = TypeVar("Item")
+Out = TypeVar("Out")
 Outgoing = tuple[str, bytes | None, bytes, Headers]
 
 
-class Reports:
+class Reports(Generic[Item, Out]):
     """The reports of one sink. Every method returns when Kafka has acknowledged what it sent.
 
     Each may raise KafkaError: the report may or may not have been appended, so the outcome must not be committed.
     """
 
-    def __init__(self, sink: str, producer: Producer, *, topic_prefix: str) -> None:
+    def __init__(
+        self, sink: str, feed: Feed[Item, Out], producer: Producer, *, topic_prefix: str, at: At = pass_by
+    ) -> None:
         self._sink = sink
+        self._feed = feed
         self._producer = producer
-        self._deliveries = topic_prefix + DELIVERIES.name
+        self._outcomes = topic_prefix + feed.outcomes.name
         self._dead_letters = topic_prefix + DEADLETTERS.name
+        self._at = at
 
-    async def settled(self, arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> None:
-        """The sink has these outcomes for these changes."""
+    async def settled(self, arrivals: Sequence[Arrival[Item]], outcomes: Sequence[Out]) -> None:
+        """The sink has these outcomes for these arrivals."""
         now_ms = _now_ms()
-        deliveries = [
-            delivery_of(
-                arrival,
-                sink=self._sink,
-                outcome="skipped" if isinstance(outcome, Skipped) else "delivered",
-                reason=outcome.reason if isinstance(outcome, Skipped) else "",
-                now_ms=now_ms,
-            )
+        told = [
+            self._feed.tell(arrival, outcome, sink=self._sink, now_ms=now_ms)
             for arrival, outcome in zip(arrivals, outcomes, strict=True)
         ]
-        pairs = zip(arrivals, deliveries, strict=True)
-        await self._producer.send_all([self._delivery(arrival.record, delivery) for arrival, delivery in pairs])
-        self._count(deliveries)
+        pairs = zip(arrivals, told, strict=True)
+        await self._producer.send_all([self._outcome(arrival.record, one) for arrival, one in pairs])
+        self._at("reported")
+        for one in told:
+            self._count(one)
 
-    async def rejected(self, arrival: Arrival, error: Reject) -> None:
-        """The sink can never deliver this change."""
+    async def rejected(self, arrival: Arrival[Item], error: Reject) -> None:
+        """The sink can never deliver this."""
         now_ms = _now_ms()
-        delivery = delivery_of(arrival, sink=self._sink, outcome="dead-lettered", reason=str(error), now_ms=now_ms)
-        first_ms = now_ms if arrival.first_failure_ms is None else arrival.first_failure_ms
-        letter = dead_letter_of(
+        told = self._feed.tell_rejected(arrival, error, sink=self._sink, now_ms=now_ms)
+        letter = self._letter(
             arrival.record,
-            sink=self._sink,
             error=type(error).__name__,
             message=str(error),
             attempts=arrival.attempts,
-            first_failure_ms=first_ms,
+            first_failure_ms=now_ms if arrival.first_failure_ms is None else arrival.first_failure_ms,
             now_ms=now_ms,
         )
-        await self._producer.send_all(
-            [self._dead_letter(arrival.record, letter), self._delivery(arrival.record, delivery)]
-        )
-        self._count([delivery])
-        change = arrival.change
+        await self._producer.send_all([letter, self._outcome(arrival.record, told)])
+        self._at("buried")
+        self._count(told)
         log_event(
             _log,
             "sink.rejected",
             level=logging.ERROR,
             sink=self._sink,
-            account=change.account,
-            entity=change.subject,
-            change_id=change.id,
+            account=arrival.account,
+            key=arrival.key,
+            partition=arrival.record.partition,
+            offset=arrival.record.offset,
             reason=str(error),
         )
 
     async def unreadable(self, record: LogRecord, error: ValueError) -> None:
-        """The record is no change, so there is none that a delivery could name: a dead letter is all there is."""
+        """The record is nothing that an outcome could name: a dead letter is all there is."""
         now_ms = _now_ms()
-        letter = dead_letter_of(
-            record,
-            sink=self._sink,
-            error=UNREADABLE,
-            message=str(error),
-            attempts=0,
-            first_failure_ms=now_ms,
-            now_ms=now_ms,
+        letter = self._letter(
+            record, error=UNREADABLE, message=str(error), attempts=0, first_failure_ms=now_ms, now_ms=now_ms
         )
-        await self._producer.send_all([self._dead_letter(record, letter)])
+        await self._producer.send_all([letter])
+        self._at("buried")
         metrics.DELIVERIES.labels(self._sink, "dead-lettered").inc()
         log_event(
             _log,
@@ -109,8 +104,8 @@ class Reports:
             reason=str(error),
         )
 
-    def failed(self, arrival: Arrival, error: RetryLater, *, pause_s: float) -> None:
-        """The sink failed for now on this change; it is tried again after a pause."""
+    def failed(self, arrival: Arrival[Item], error: RetryLater, *, pause_s: float) -> None:
+        """The sink failed for now; it is tried again after a pause."""
         if arrival.first_failure_ms is None:
             arrival.first_failure_ms = _now_ms()
         metrics.DELIVERY_RETRIES.labels(self._sink).inc()
@@ -119,24 +114,47 @@ class Reports:
             "sink.retry",
             level=logging.WARNING,
             sink=self._sink,
-            account=arrival.change.account,
-            entity=arrival.change.subject,
-            change_id=arrival.change.id,
+            account=arrival.account,
+            key=arrival.key,
+            partition=arrival.record.partition,
+            offset=arrival.record.offset,
             attempts=arrival.attempts,
             pause_s=round(pause_s, 3),
             reason=str(error),
         )
 
-    def _delivery(self, record: LogRecord, delivery: Delivery) -> Outgoing:
-        return (self._deliveries, record.key, encode(delivery), ())
+    def _outcome(self, record: LogRecord, told: Told) -> Outgoing:
+        return (self._outcomes, record.key, told.value, ())
 
-    def _dead_letter(self, record: LogRecord, letter: DeadLetter) -> Outgoing:
-        return (self._dead_letters, record.key, record.value or b"", [*record.headers, *letter.headers()])
+    def _letter(
+        self, record: LogRecord, *, error: str, message: str, attempts: int, first_failure_ms: int, now_ms: int
+    ) -> Outgoing:
+        letter = DeadLetter(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            stage=self._sink,
+            error=error,
+            message=message[:_LONGEST_MESSAGE],
+            attempts=attempts,
+            first_failure_ms=first_failure_ms,
+            last_failure_ms=now_ms,
+            redrives=redrives_of(record),
+        )
+        return (self._dead_letters, record.key, record.value or b"", [*_own_headers(record), *letter.headers()])
 
-    def _count(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            metrics.DELIVERIES.labels(self._sink, delivery.outcome).inc()
-            metrics.DELIVERY_LATENCY_SECONDS.labels(self._sink).observe(delivery.latency_ms / 1000)
+    def _count(self, told: Told) -> None:
+        metrics.DELIVERIES.labels(self._sink, told.outcome).inc()
+        metrics.DELIVERY_LATENCY_SECONDS.labels(self._sink).observe(told.latency_ms / 1000)
+
+
+def _own_headers(record: LogRecord) -> list[tuple[str, bytes]]:
+    """Without what earlier failures and redrives have added."""
+    return [
+        (name, value)
+        for name, value in record.headers
+        if not name.startswith(HEADER_PREFIX) and name not in (REDRIVE_TO_HEADER, REDRIVES_HEADER)
+    ]
 
 
 def _now_ms() -> int:

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol, TypeVar
 
-from schemas.change import EntityChange
-from sinks.outcome import Outcome
+from sinks.arrival import Arrival
+
+Item = TypeVar("Item")
+Out_co = TypeVar("Out_co", covariant=True)
+
+Fate = Literal["account", "sink"]
 
 
-class Sink(Protocol):
-    """Acts on changes. The worker calls it for one entity at a time in order, for different entities at once."""
+class Sink(Protocol[Item, Out_co]):
+    """Acts on what a topic tells: on changes, and on commands.
+
+    The worker calls it for one entity at a time in order, for different entities at once.
+    """
 
     @property
     def name(self) -> str:
         """Names the sink on servicetrade.deliveries, in dead letters, metrics and logs."""
 
-    async def deliver(self, changes: Sequence[EntityChange]) -> Sequence[Outcome]:
-        """Act on the changes of one entity that are waiting: at least one, the oldest first.
+    @property
+    def fate(self) -> Fate:
+        """What is in trouble if several entities fail in a row: their account, or all that the sink delivers."""
 
-        May be called again for changes that it has acted on: after a crash, or when partitions move. May be cancelled.
+    async def deliver(self, arrivals: Sequence[Arrival[Item]]) -> Sequence[Out_co]:
+        """Act on what is waiting for one entity: at least one arrival, the oldest first.
+
+        May be called again for arrivals that it has acted on: after a crash, or when partitions move. May be cancelled.
+        An arrival that is marked `again` was redriven by a person: it is acted on whatever the sink remembers.
 
         Returns:
             The outcomes of the first ones, at least of one. The others are given again, with what has come since.
 
         Raises:
-            RetryLater: not now; the same changes are given again after a pause, and the entity waits so long.
-            Reject: the first change can never be delivered and goes to the dead letters; the others are given again.
+            RetryLater: not now; the same arrivals are given again after a pause, and what its scope says waits so long.
+            Reject: the first arrival can never be delivered and goes to the dead letters; the others are given again.
+            Halt: nothing can be delivered any more until a person has looked at it.
             Exception: anything else crashes the worker.
         """
         ...

@@ -1,26 +1,30 @@
-"""The sink worker: reads servicetrade.changes, has a sink act on every change, and commits what has an outcome."""
+"""The sink worker: reads a topic, has a sink act on every record, and commits what has an outcome."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from runtime.kafka import GroupConsumer, Partition, Producer
 from runtime.settings import KafkaSettings
 from schemas.record import LogRecord
-from schemas.topics import CHANGES
-from sinks.lanes import Lanes
-from sinks.pauses import Pauses
+from sinks.dispatch import Dispatch, Limits, Stores
+from sinks.feed import Feed
 from sinks.progress import Progress
 from sinks.reports import Reports
 from sinks.sink import Sink
+from sinks.steps import At, pass_by
 
 READ_AT_ONCE = 500
 POLL_S = 1.0
 COMMIT_EVERY_S = 0.1
 LAST_COMMIT_S = 3.0
+
+Item = TypeVar("Item")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +35,7 @@ class WorkerSettings:
         group: consumer group; the sink's place on the topic is kept under this name.
         instance: name of this worker, the same after a restart (static membership).
         session_timeout_s: silence after which the group gives the partitions to others.
-        concurrency: entities that the sink is called for at a time.
-        pauses: after failures.
+        limits: how far the sink goes.
         most_in_memory: changes without an outcome, over all partitions, above which nothing is read.
         most_uncommitted: changes of one partition that a commit cannot pass yet, above which it is not read: so many
             are repeated at most after a crash.
@@ -43,33 +46,65 @@ class WorkerSettings:
     group: str
     instance: str
     session_timeout_s: float
-    concurrency: int
-    pauses: Pauses = field(default_factory=Pauses)
+    limits: Limits = field(default_factory=Limits)
     most_in_memory: int = 2_000
     most_uncommitted: int = 2_000
     drain_s: float = 10.0
     hand_over_s: float = 4.0
 
 
-class Worker:
-    """One member of a sink's group. `run` is called once."""
+class Worker(Generic[Item, Out]):
+    """One member of a sink's group. `run` is called once.
 
-    def __init__(self, sink: Sink, producer: Producer, kafka: KafkaSettings, settings: WorkerSettings) -> None:
+    Args:
+        sink: acts on what arrives.
+        feed: the topic, and how its records are read and their outcomes told.
+        producer: for outcomes and dead letters.
+        kafka: where the topic is.
+        stores: what outlives the process; their tables exist.
+        settings: how to run.
+        at: see `sinks.steps`.
+    """
+
+    def __init__(
+        self,
+        sink: Sink[Item, Out],
+        feed: Feed[Item, Out],
+        *,
+        producer: Producer,
+        kafka: KafkaSettings,
+        stores: Stores,
+        settings: WorkerSettings,
+        at: At = pass_by,
+    ) -> None:
         self._sink = sink
+        self._feed = feed
         self._kafka = kafka
+        self._stores = stores
         self._settings = settings
-        self._reports = Reports(sink.name, producer, topic_prefix=kafka.topic_prefix)
+        self._at = at
+        self._reports = Reports(sink.name, feed, producer, topic_prefix=kafka.topic_prefix, at=at)
         self._progress: dict[Partition, Progress] = {}
+        self._early: dict[Partition, list[LogRecord]] = {}
+        """Read before it was known what is parked of their partition."""
         self._committing = asyncio.Lock()
         self._finished = asyncio.Event()
         """Something is to be committed."""
         self._room = asyncio.Event()
         """Something that held back reading has changed."""
         self._joined = False
+        self._owned = False
+        """The partitions are this worker's: not between their handing over and the next assignment."""
+        self._dispatch: Dispatch[Item, Out] | None = None
 
     def ready(self) -> Mapping[str, bool]:
         """Condition for /readyz: this worker is a member of the group, and has read once."""
         return {"joined": self._joined}
+
+    def shown(self) -> Mapping[str, bool]:
+        """What /readyz only shows: whether the sink waits for a person."""
+        halted = self._dispatch is not None and self._dispatch.halted is not None
+        return {f"{self._sink.name} delivers": not halted}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish what the sink was called for, commit, and leave.
@@ -78,74 +113,105 @@ class Worker:
             ExceptionGroup: of KafkaError, or of what the sink raised; nothing more is committed then.
         """
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-            lanes = self._lanes(tasks)
             stopped = tasks.create_task(stop.wait())
-            joining = tasks.create_task(stack.enter_async_context(self._member(lanes)))
+            joining = tasks.create_task(stack.enter_async_context(self._member()))
             await asyncio.wait({stopped, joining}, return_when=asyncio.FIRST_COMPLETED)
             if not joining.done():
                 joining.cancel()
                 return
             consumer = joining.result()
-            reading = tasks.create_task(self._read(consumer, lanes))
-            committing = tasks.create_task(self._commit_as_it_goes(consumer))
+            dispatch = self._dispatch = self._new_dispatch(consumer, tasks)
+            work = (dispatch.run(), self._read(consumer, dispatch), self._commit_as_it_goes(consumer))
+            working = [tasks.create_task(one) for one in work]
             await stopped
+            reading, committing = working[1], working[2]
             reading.cancel()
             committing.cancel()
-            await self._settle(consumer, lanes, self._settings.drain_s)
+            await self._settle(consumer, self._settings.drain_s)
+            working[0].cancel()
 
-    def _lanes(self, tasks: asyncio.TaskGroup) -> Lanes:
-        return Lanes(
+    def _new_dispatch(self, consumer: GroupConsumer, tasks: asyncio.TaskGroup) -> Dispatch[Item, Out]:
+        return Dispatch(
             self._sink,
+            self._feed,
             self._reports,
-            concurrency=self._settings.concurrency,
-            pauses=self._settings.pauses,
+            self._stores,
+            self._settings.limits,
             finished=self._finish,
+            known_end=lambda record: consumer.known_end(Partition(record.topic, record.partition)),
             tasks=tasks,
+            at=self._at,
         )
 
-    def _member(self, lanes: Lanes) -> AbstractAsyncContextManager[GroupConsumer]:
+    def _member(self) -> AbstractAsyncContextManager[GroupConsumer]:
         async def hand_over(consumer: GroupConsumer) -> None:
-            await self._settle(consumer, lanes, self._settings.hand_over_s)
+            self._owned = False
+            await self._settle(consumer, self._settings.hand_over_s)
+
+        def take_over() -> None:
+            self._owned = True
+            self._room.set()
 
         return GroupConsumer.open(
             self._kafka,
-            topic=self._kafka.topic_prefix + CHANGES.name,
+            topic=self._kafka.topic_prefix + self._feed.topic.name,
             group=self._settings.group,
             instance=self._settings.instance,
             session_timeout_s=self._settings.session_timeout_s,
             on_revoked=hand_over,
+            on_assigned=take_over,
         )
 
-    async def _settle(self, consumer: GroupConsumer, lanes: Lanes, within_s: float) -> None:
+    async def _settle(self, consumer: GroupConsumer, within_s: float) -> None:
         """Bring what is under way to an end, commit, and forget: the next read starts from the commit."""
         try:
-            await lanes.settle(within_s)
-            # Without a commit these changes are given to the sink again, which may happen at any time.
+            if self._dispatch is not None:
+                await self._dispatch.settle(within_s)
+            # Without a commit these records are given to the sink again, which may happen at any time.
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_COMMIT_S):
                     await self._commit(consumer)
         finally:
             self._progress.clear()
+            self._early.clear()
             self._room.set()
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    async def _read(self, consumer: GroupConsumer, lanes: Lanes) -> None:
+    async def _read(self, consumer: GroupConsumer, dispatch: Dispatch[Item, Out]) -> None:
         while True:
             self._room.clear()
-            assigned, full = consumer.assignment(), self._full()
-            if lanes.unfinished >= self._settings.most_in_memory or (assigned and assigned <= full):
+            if not self._owned:
                 await self._room.wait()
                 continue
-            at_most = min(READ_AT_ONCE, self._settings.most_in_memory - lanes.unfinished)
+            assigned = consumer.assignment()
+            if fresh := {one.number for one in assigned} - dispatch.parking.loaded:
+                await dispatch.parking.load(fresh)
+                continue
+            for partition in [one for one in self._early if one in assigned]:
+                self._take(dispatch, partition, self._early.pop(partition))
+            full = self._full()
+            if full or dispatch.unfinished >= self._settings.most_in_memory:
+                dispatch.make_room()
+            if dispatch.unfinished >= self._settings.most_in_memory or (assigned and assigned <= full):
+                await self._room.wait()
+                continue
+            at_most = min(READ_AT_ONCE, self._settings.most_in_memory - dispatch.unfinished)
             batches = await consumer.read(wait_s=POLL_S, at_most=at_most, skip=full)
             # No await from here on: a rebalance may begin at any, and these records would not be ours any more.
             self._joined = True
             for partition, records in batches.items():
-                progress = self._progress.setdefault(partition, Progress())
-                for record in records:
-                    progress.read(record.offset)
-                    lanes.add(record)
+                if partition.number in dispatch.parking.loaded:
+                    self._take(dispatch, partition, records)
+                else:
+                    self._early.setdefault(partition, []).extend(records)
+
+    def _take(self, dispatch: Dispatch[Item, Out], partition: Partition, records: Sequence[LogRecord]) -> None:
+        progress = self._progress.setdefault(partition, Progress())
+        for record in records:
+            progress.read(record.offset)
+        for record in records:
+            dispatch.add(record)
 
     def _full(self) -> frozenset[Partition]:
         most = self._settings.most_uncommitted
@@ -173,6 +239,10 @@ class Worker:
                 if progress.position is not None and progress.position != progress.committed
             }
             # Refused, because a rebalance has begun: it is repeated when the partitions are handed over.
-            if moved and await consumer.commit({partition: position for partition, (_, position) in moved.items()}):
+            if not moved:
+                return
+            self._at("committing")
+            if await consumer.commit({partition: position for partition, (_, position) in moved.items()}):
+                self._at("committed")
                 for progress, position in moved.values():
                     progress.committed = position

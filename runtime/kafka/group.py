@@ -39,6 +39,7 @@ class GroupConsumer:
         instance: str | None,
         session_timeout_s: float,
         on_revoked: Callable[[GroupConsumer], Awaitable[None]] | None = None,
+        on_assigned: Callable[[], None] | None = None,
     ) -> AsyncIterator[GroupConsumer]:
         """Join `group` on `topic`, from the earliest record where nothing is committed.
 
@@ -52,6 +53,7 @@ class GroupConsumer:
             on_revoked: awaited before every rebalance, while the group holds the partitions for this member (for
                 `session_timeout_s` at most): the last moment to commit. `read` returns nothing until the rebalance is
                 over, and then starts from the last commit. What it raises is logged by aiokafka and goes no further.
+            on_assigned: called when a rebalance is over.
         """
         kafka = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
@@ -69,7 +71,7 @@ class GroupConsumer:
             max_poll_interval_ms=_NEVER_MS,
         )
         consumer = cls(kafka)
-        kafka.subscribe([topic], listener=_Listener(consumer, on_revoked))
+        kafka.subscribe([topic], listener=_Listener(consumer, on_revoked, on_assigned))
         try:
             await kafka.start()
             keep_parsed(kafka)
@@ -80,6 +82,12 @@ class GroupConsumer:
     def assignment(self) -> frozenset[Partition]:
         """The partitions owned now."""
         return frozenset(Partition(tp.topic, tp.partition) for tp in self._kafka.assignment())
+
+    def known_end(self, partition: Partition) -> int:
+        """An offset below which every record had been appended by now: the end, as of the last fetch; 0: unknown."""
+        if topic_partition(partition) not in self._kafka.assignment():
+            return 0
+        return self._kafka.highwater(topic_partition(partition)) or 0
 
     async def read(
         self, *, wait_s: float, at_most: int, skip: Collection[Partition] = ()
@@ -111,11 +119,17 @@ class GroupConsumer:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
-    """Tells the owner of a GroupConsumer that a rebalance begins."""
+    """Tells the owner of a GroupConsumer that a rebalance begins, and that it is over."""
 
-    def __init__(self, consumer: GroupConsumer, on_revoked: Callable[[GroupConsumer], Awaitable[None]] | None) -> None:
+    def __init__(
+        self,
+        consumer: GroupConsumer,
+        on_revoked: Callable[[GroupConsumer], Awaitable[None]] | None,
+        on_assigned: Callable[[], None] | None,
+    ) -> None:
         self._consumer = consumer
         self._on_revoked = on_revoked
+        self._on_assigned = on_assigned
 
     async def on_partitions_revoked(self, _revoked: Any) -> None:
         """All partitions, also those that this member will own again."""
@@ -123,4 +137,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is 
             await self._on_revoked(self._consumer)
 
     def on_partitions_assigned(self, _assigned: Any) -> None:
-        """Nothing to do: `read` returns what the new assignment brings."""
+        """`read` returns what the new assignment brings."""
+        if self._on_assigned is not None:
+            self._on_assigned()

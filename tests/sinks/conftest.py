@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from runtime.settings import KafkaSettings
+from runtime.settings import KafkaSettings, StoreSettings
 from tests.servicetrade.conftest import api, sqlite_settings, store_settings
 from tests.sinks.support import Topics, open_topics
 
@@ -14,6 +14,6 @@ __all__ = ["api", "sqlite_settings", "store_settings"]
 
 
 @pytest.fixture
-async def topics(kafka: KafkaSettings) -> AsyncIterator[Topics]:
-    async with open_topics(kafka) as found:
+async def topics(kafka: KafkaSettings, sqlite_settings: StoreSettings) -> AsyncIterator[Topics]:
+    async with open_topics(kafka, sqlite_settings) as found:
         yield found

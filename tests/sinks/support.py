@@ -5,47 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
+from runtime.database import Database, open_database
 from runtime.kafka import KafkaError, LogReader, Producer
 from runtime.kafka.topics import committed_offsets, ensure_topics
-from runtime.settings import KafkaSettings
-from schemas.change import Action, EntityChange, cloud_event_headers
+from runtime.settings import KafkaSettings, StoreSettings
+from schemas.change import EntityChange, cloud_event_headers
 from schemas.encoding import decode, encode
 from schemas.record import LogRecord
 from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES, Topic
+from sinks.arrival import Arrival
+from sinks.changes_feed import ChangesFeed
+from sinks.dispatch import Limits, Stores
+from sinks.open_letters import OpenLetters
 from sinks.outcome import ALREADY_DELIVERED, Delivered, Outcome
+from sinks.parking_store import Halts, ParkingStore
 from sinks.pauses import Pauses
+from sinks.sink import Fate
+from sinks.steps import At, pass_by
 from sinks.worker import Worker, WorkerSettings
+from tests.sinks.making import change
 
-
-def change(
-    sequence: int,
-    entity_id: int | str = 1,
-    *,
-    entity_type: str = "job",
-    action: Action = "updated",
-    account: str = "acme",
-) -> EntityChange:
-    return EntityChange(
-        id=f"{sequence:032x}",
-        sequence=f"0001-{sequence:016d}-00000000",
-        account=account,
-        entity_type=entity_type,
-        entity_id=str(entity_id),
-        action=action,
-        changeset=(),
-        changeset_complete=False,
-        users=(None,),
-        first_at=1_700_000_000,
-        last_at=1_700_000_000 + sequence,
-        opened_ms=1_700_000_000_000,
-        due_ms=1_700_000_000_000,
-        closed_by="quiet",
-        notifications=1,
-        sources=(),
-        rules_version="builtin",
-    )
+__all__ = ["change"]
 
 
 async def until(condition: Callable[[], bool], *, deadline_s: float = 30.0) -> None:
@@ -72,12 +55,17 @@ class Recorder:
     waiting: list[int] = field(default_factory=list)
     """How many changes each call was given."""
     last: dict[str, str] = field(default_factory=dict)
+    again: list[int] = field(default_factory=list)
+    """Numbers of changes that were marked as redriven."""
     name: str = "recorder"
+    fate: Fate = "account"
 
-    async def deliver(self, changes: Sequence[EntityChange]) -> Sequence[Outcome]:
+    async def deliver(self, arrivals: Sequence[Arrival[EntityChange]]) -> Sequence[Outcome]:
+        changes = [arrival.item for arrival in arrivals]
         first = changes[0]
         self.called.append((first.entity_id, number_of(first)))
         self.waiting.append(len(changes))
+        self.again += [number_of(arrival.item) for arrival in arrivals if arrival.again]
         steps = self.steps.get(first.entity_id, [])
         step = steps.pop(0) if steps else None
         if isinstance(step, Exception):
@@ -108,6 +96,13 @@ class Topics:
 
     settings: KafkaSettings
     producer: Producer
+    database: Database
+
+    @property
+    def stores(self) -> Stores:
+        """What a worker named recorder keeps in the store."""
+        parking = ParkingStore(self.database, "recorder", self.settings.topic_prefix + CHANGES.name)
+        return Stores(parking=parking, halts=Halts(self.database), letters=OpenLetters(self.database))
 
     @property
     def group(self) -> str:
@@ -173,10 +168,13 @@ class Topics:
 
 
 @asynccontextmanager
-async def open_topics(settings: KafkaSettings) -> AsyncIterator[Topics]:
+async def open_topics(settings: KafkaSettings, store: StoreSettings) -> AsyncIterator[Topics]:
     await ensure_topics(settings, [CHANGES, DELIVERIES, DEADLETTERS])
-    async with Producer.open(settings, client_id="test") as producer:
-        yield Topics(settings, producer)
+    async with Producer.open(settings, client_id="test") as producer, open_database(store) as database:
+        topics = Topics(settings, producer, database)
+        await topics.stores.parking.create_tables()
+        await topics.stores.letters.create_tables()
+        yield topics
 
 
 QUICK = Pauses(first_s=0.01, longest_s=0.05)
@@ -190,19 +188,28 @@ async def working(
     instance: str = "one",
     pauses: Pauses = QUICK,
     stop: asyncio.Event | None = None,
-    **more: float,
-) -> AsyncIterator[Worker]:
+    at: At = pass_by,
+    **more: Any,
+) -> AsyncIterator[Worker[EntityChange, Outcome]]:
     """A worker that runs for the length of the block and is stopped at its end; fails as the worker does."""
+    limits = {name: more.pop(name) for name in list(more) if name in {item.name for item in fields(Limits)}}
     settings = WorkerSettings(
         group=topics.group,
         instance=instance,
         session_timeout_s=6.0,
-        concurrency=int(more.pop("concurrency", 8)),
-        pauses=pauses,
-        **more,  # type: ignore[arg-type] # floats where integers are as good
+        limits=Limits(pauses=pauses, **limits),
+        **more,
     )
     stop = stop or asyncio.Event()
-    worker = Worker(sink, topics.producer, topics.settings, settings)
+    worker = Worker(
+        sink,
+        ChangesFeed(),
+        producer=topics.producer,
+        kafka=topics.settings,
+        stores=topics.stores,
+        settings=settings,
+        at=at,
+    )
     running = asyncio.create_task(worker.run(stop))
     try:
         yield worker

@@ -11,14 +11,13 @@ import pytest
 from runtime.database import open_database
 from runtime.settings import (
     AccountSettings,
-    MirrorSettings,
     ServiceTradeSettings,
     Settings,
-    SinksSettings,
     StoreSettings,
 )
+from runtime.sink_settings import MirrorSettings, SinksSettings
 from runtime.toml_reader import Secret
-from sinks.main import run_mirror
+from sinks.main import Ops, run_mirror
 from sinks.mirror_store import MirrorStore
 from tests.servicetrade.fake import FakeServiceTrade
 from tests.sinks.support import Topics, change
@@ -48,14 +47,15 @@ async def test_a_change_becomes_a_row_and_a_delivery_and_the_process_tells_its_s
     )
     port, stop = free_port(), asyncio.Event()
     await topics.send(change(1, 7), change(2, 8))
-    running = asyncio.create_task(
-        run_mirror(settings, instance="mirror-1", ops_host="127.0.0.1", ops_port=port, stop=stop)
-    )
+    running = asyncio.create_task(run_mirror(settings, Ops(instance="mirror-1", host="127.0.0.1", port=port), stop))
     await topics.until_all_is_committed()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
         ready = await http.get("/readyz")
         metrics = (await http.get("/metrics")).text
-    assert (ready.status_code, ready.json()) == (200, {"started": True, "joined": True, "broker": True})
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"started": True, "joined": True, "broker": True, "mirror delivers": True},
+    )
     assert 'tradewind_servicetrade_requests_total{account="acme",kind="job",status="200"}' in metrics
     assert 'tradewind_servicetrade_logins_total{account="acme",outcome="made"}' in metrics
     stop.set()

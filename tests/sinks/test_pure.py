@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.change import EntityChange
 from schemas.encoding import decode, encode
 from schemas.record import LogRecord
-from sinks.arrival import dead_letter_of, delivery_of, read_arrival
+from schemas.topics import REDRIVE_TO_HEADER, REDRIVES_HEADER
+from sinks.arrival import Arrival, redrives_of
+from sinks.changes_feed import ChangesFeed, read_change
 from sinks.mirror_core import SUPERSEDED, Version, newest_of, outcomes_of, snapshot_of, wins
 from sinks.outcome import ALREADY_DELIVERED, Delivered
 from sinks.pauses import Pauses
-from tests.sinks.support import change
+from tests.sinks.making import change
 
 
 def record_of(**overrides: Any) -> LogRecord:
@@ -33,9 +37,28 @@ def test_a_pause_is_as_long_as_asked_for_at_least_and_grows_to_a_bound(
     assert pause <= pauses.after(failures + 1, asked_s=asked_s, jitter=jitter)
 
 
+def arrival_of() -> Arrival[EntityChange]:
+    arrival = ChangesFeed().read(record_of(), "s")
+    assert arrival is not None
+    return arrival
+
+
 def test_a_change_is_read_with_its_record() -> None:
-    arrival = read_arrival(record_of())
-    assert (arrival.change, arrival.record.offset, arrival.attempts) == (change(1), 5, 0)
+    arrival = arrival_of()
+    assert (arrival.item, arrival.record.offset, arrival.attempts) == (change(1), 5, 0)
+    assert (arrival.account, arrival.key, arrival.again) == ("acme", "acme/job/1", False)
+
+
+@pytest.mark.parametrize(("to", "found"), [(b"s", True), (b"other", False), (b"", False)])
+def test_a_redriven_change_is_meant_for_one_sink_alone(to: bytes, *, found: bool) -> None:
+    record = replace(record_of(), headers=((REDRIVE_TO_HEADER, to), (REDRIVES_HEADER, b"3")))
+    arrival = ChangesFeed().read(record, "s")
+    assert (arrival is not None and arrival.again) == found
+    assert redrives_of(record) == 3
+
+
+def test_what_a_sink_does_not_want_is_passed_over() -> None:
+    assert ChangesFeed(lambda change: change.action == "deleted").read(record_of(), "s") is None
 
 
 @pytest.mark.parametrize(
@@ -60,20 +83,13 @@ def test_a_change_is_read_with_its_record() -> None:
 )
 def test_a_change_whose_identity_no_sink_could_work_with_is_refused(overrides: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not an EntityChange"):
-        read_arrival(record_of(**overrides))
+        read_change(record_of(**overrides))
 
 
-def test_a_latency_is_never_negative_whatever_the_clocks_say() -> None:
-    arrival = read_arrival(record_of())
-    assert delivery_of(arrival, sink="s", outcome="delivered", reason="", now_ms=1_250).latency_ms == 250
-    assert delivery_of(arrival, sink="s", outcome="delivered", reason="", now_ms=10).latency_ms == 0
-
-
-def test_the_message_of_a_dead_letter_is_bounded() -> None:
-    letter = dead_letter_of(
-        record_of(), sink="s", error="E", message="x" * 100_000, attempts=1, first_failure_ms=1, now_ms=2
-    )
-    assert letter.message == "x" * 1_000
+@pytest.mark.parametrize(("now_ms", "latency_ms"), [(1_250, 250), (10, 0)])
+def test_a_latency_is_never_negative_whatever_the_clocks_say(now_ms: int, latency_ms: int) -> None:
+    told = ChangesFeed().tell(arrival_of(), Delivered(), sink="s", now_ms=now_ms)
+    assert (told.latency_ms, decode(told.value)["latency_ms"]) == (latency_ms, latency_ms)
 
 
 @settings(derandomize=True, deadline=None)

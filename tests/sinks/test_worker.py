@@ -107,7 +107,7 @@ async def test_a_record_that_is_no_change_goes_to_the_dead_letters_at_once(topic
     assert {record.key for record in letters} == {b"acme/job/1"}
     assert {record.headers[0] for record in letters} == {("trace", b"x")}
     reasons = [read_dead_letter(record.headers) for record in letters]
-    assert {(one.stage, one.error, one.attempts) for one in reasons} == {("recorder", "not-a-change", 0)}
+    assert {(one.stage, one.error, one.attempts) for one in reasons} == {("recorder", "not-readable", 0)}
     assert sorted(one.offset for one in reasons) == [0, 1, 2, 3]
 
 
