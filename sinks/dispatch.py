@@ -3,60 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from runtime import metrics
-from runtime.logs import log_event
 from schemas.errors import Halt, Reject, RetryLater, Scope
 from schemas.record import LogRecord
 from schemas.topics import ACCOUNT_NAME
 from sinks.arrival import Arrival
+from sinks.brake import Brake
 from sinks.feed import Feed
 from sinks.lanes import Lane, Lanes
+from sinks.limits import Limits
 from sinks.open_letters import OpenLetters
 from sinks.parking import Parking
 from sinks.parking_store import Halts, ParkingStore, Place
-from sinks.pauses import Pauses
 from sinks.reports import Reports
 from sinks.sink import Sink
 from sinks.steps import At, pass_by
 
-_log = logging.getLogger(__name__)
-
-HALT_POLL_S = 2.0
-
 Item = TypeVar("Item")
 Out = TypeVar("Out")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How far a sink goes.
-
-    Args:
-        concurrency: entities that the sink is called for at a time.
-        account_concurrency: the same of one account.
-        pauses: after failures.
-        park_after_s: an account that has failed for so long is put aside.
-        park_entity_after_s: the same for one entity.
-        dead_letter_cap: dead letters of one account that nobody has dealt with, from which on it is put aside.
-        letters_kept_s: dead letters older than this do not count: retention has removed them.
-        accounts: all that there are; if most of them are at the cap, the sink halts.
-    """
-
-    concurrency: int = 64
-    account_concurrency: int = 8
-    pauses: Pauses = field(default_factory=Pauses)
-    park_after_s: float = 10.0
-    park_entity_after_s: float = 60.0
-    dead_letter_cap: int = 100
-    letters_kept_s: float = 90 * 86_400.0
-    accounts: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +68,14 @@ class Dispatch(Generic[Item, Out]):
         self._sink = sink
         self._feed = feed
         self._reports = reports
-        self._stores = stores
         self._limits = limits
         self._finished = finished
         self._known_end = known_end
         self._tasks = tasks
         self._at = at
+        self._wake = asyncio.Event()
         self.lanes: Lanes[Item] = Lanes(concurrency=limits.concurrency, account_concurrency=limits.account_concurrency)
+        self.brake = Brake(sink.name, stores.halts, stores.letters, limits, changed=self._wake.set)
         self.parking = Parking(
             stores.parking,
             sink.name,
@@ -113,15 +83,12 @@ class Dispatch(Generic[Item, Out]):
             deliver=self._queue,
             read=lambda record: feed.read(record, sink.name),
             finished=finished,
-            may_return=self._below_cap,
+            may_return=self.brake.below_cap,
             at=at,
         )
-        self.halted: str | None = None
-        """Why nothing is delivered until a person has looked at it."""
         self._busy: set[asyncio.Task[None]] = set()
         self._burying = 0
         self._settling = False
-        self._wake = asyncio.Event()
 
     @property
     def unfinished(self) -> int:
@@ -147,15 +114,15 @@ class Dispatch(Generic[Item, Out]):
 
     async def run(self) -> None:
         """Call the sink for whoever is next, until cancelled."""
-        watching = self._tasks.create_task(self._watch_halt())
+        watching = self._tasks.create_task(self.brake.watch())
         parking = self._tasks.create_task(self.parking.run())
         try:
             while True:
                 self._wake.clear()
                 now = time.monotonic()
-                while not self.halted and not self._settling and (lane := self.lanes.turn(now)) is not None:
+                while self._may_call() and (lane := self.lanes.turn(now)) is not None:
                     self._begin(self._call(lane), f"deliver {lane.key}")
-                next_at = None if self.halted or self._settling else self.lanes.next_at()
+                next_at = self.lanes.next_at() if self._may_call() else None
                 try:
                     async with asyncio.timeout(None if next_at is None else max(0.0, next_at - time.monotonic())):
                         await self._wake.wait()
@@ -195,6 +162,9 @@ class Dispatch(Generic[Item, Out]):
         for account in self.lanes.slowed():
             self._park(Place(account=account), "others wait behind it", None)
 
+    def _may_call(self) -> bool:
+        return self.brake.halted is None and not self._settling
+
     # -- one call ----------------------------------------------------------------------------------------------------
 
     def _queue(self, arrival: Arrival[Item]) -> None:
@@ -226,14 +196,15 @@ class Dispatch(Generic[Item, Out]):
             self._retry(lane, first, error)
             return
         except Halt as error:
-            await self._halt(str(error))
+            await self.brake.halt(str(error))
             return
         except Reject as error:
             first.attempts += 1
-            await self._stores.letters.add(self._sink.name, first.account, first.record)
+            await self.brake.count_letter(first.account, first.record)
             await self._reports.rejected(first, error)
             self._done(lane, [first])
-            await self._mind_the_cap(first.account)
+            if await self.brake.after_letter(first.account, can_be_parked=True):
+                self._park(Place(account=first.account), "too many dead letters that nobody has dealt with", None)
             return
         if not 1 <= len(outcomes) <= len(arrivals):
             raise RuntimeError(f"sink {self._sink.name}: {len(outcomes)} outcomes for {len(arrivals)} arrivals")
@@ -308,54 +279,13 @@ class Dispatch(Generic[Item, Out]):
             else:
                 self.parking.add(arrival, place)
 
-    # -- dead letters and halts --------------------------------------------------------------------------------------
-
     async def _bury(self, record: LogRecord, error: ValueError) -> None:
         name = (record.key or b"").decode(errors="replace").partition("/")[0]
         account = name if ACCOUNT_NAME.fullmatch(name) else ""
         try:
-            await self._stores.letters.add(self._sink.name, account, record)
+            await self.brake.count_letter(account, record)
             await self._reports.unreadable(record, error)
         finally:
             self._burying -= 1
         self._finished(record)
-        # To put the account aside would help nothing: what cannot be read has no place in a lane.
-        if (await self._letters()).get(account, 0) >= self._limits.dead_letter_cap:
-            await self._halt(f"{self._limits.dead_letter_cap} dead letters of account {account!r}, some unreadable")
-
-    async def _letters(self) -> Mapping[str, int]:
-        newer_than_ms = round((time.time() - self._limits.letters_kept_s) * 1000)
-        return await self._stores.letters.counts(self._sink.name, newer_than_ms=newer_than_ms)
-
-    async def _below_cap(self, account: str) -> bool:
-        return (await self._letters()).get(account, 0) < self._limits.dead_letter_cap
-
-    async def _mind_the_cap(self, account: str) -> None:
-        full = {name for name, count in (await self._letters()).items() if count >= self._limits.dead_letter_cap}
-        if account not in full:
-            return
-        reason = f"{self._limits.dead_letter_cap} dead letters that nobody has dealt with"
-        self._park(Place(account=account), reason, None)
-        if 2 * len(full & set(self._limits.accounts)) > len(self._limits.accounts):
-            await self._halt(f"{reason}, in most accounts: `tradewind deadletters list --sink {self._sink.name}`")
-
-    async def _halt(self, reason: str) -> None:
-        await self._stores.halts.halt(self._sink.name, reason)
-        self._note_halt(reason)
-
-    async def _watch_halt(self) -> None:
-        """A person, or another process of this sink, halts and resumes it in the store."""
-        while True:
-            self._note_halt(await self._stores.halts.of(self._sink.name))
-            await asyncio.sleep(HALT_POLL_S)
-
-    def _note_halt(self, reason: str | None) -> None:
-        metrics.HALTED.labels(self._sink.name).set(reason is not None)
-        if (reason is None) == (self.halted is None):
-            return
-        self.halted = reason
-        if reason is None:
-            log_event(_log, "sink.resumed", sink=self._sink.name)
-        else:
-            log_event(_log, "sink.halted", level=logging.ERROR, sink=self._sink.name, reason=reason)
-        self._wake.set()
+        await self.brake.after_letter(account, can_be_parked=False)

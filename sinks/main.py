@@ -19,8 +19,9 @@ from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES, Topic
 from servicetrade.client import ServiceTradeClient, open_client
 from servicetrade.session_store import SessionStore
 from sinks.changes_feed import ChangesFeed
-from sinks.dispatch import Limits, Stores
+from sinks.dispatch import Stores
 from sinks.feed import Feed
+from sinks.limits import Limits
 from sinks.mirror import Mirror
 from sinks.mirror_store import MirrorStore
 from sinks.open_letters import OpenLetters

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from runtime import metrics
 from runtime.logs import log_event
+from schemas.errors import StoreError
 from schemas.record import LogRecord
 from sinks.arrival import Arrival
 from sinks.parking_store import ParkingStore, Place
@@ -304,9 +306,11 @@ class Parking:
     async def _count(self) -> None:
         """Keep the metric true."""
         while True:
-            if self.loaded:
-                counts = await self._store.counts(self.loaded)
-                for account in self._counted | counts.keys():
-                    metrics.PARKED.labels(self._sink, account).set(counts.get(account, 0))
-                self._counted = set(counts)
+            counts: Mapping[str, int] = {}
+            # Whoever needs the store for a delivery makes more of its failure.
+            with suppress(StoreError):
+                counts = await self._store.counts(self.loaded) if self.loaded else {}
+            for account in self._counted | counts.keys():
+                metrics.PARKED.labels(self._sink, account).set(counts.get(account, 0))
+            self._counted = set(counts)
             await asyncio.sleep(COUNT_EVERY_S)

@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 from runtime.kafka import GroupConsumer, Partition, Producer
 from runtime.settings import KafkaSettings
 from schemas.record import LogRecord
-from sinks.dispatch import Dispatch, Limits, Stores
+from sinks.dispatch import Dispatch, Stores
 from sinks.feed import Feed
+from sinks.limits import Limits
 from sinks.progress import Progress
 from sinks.reports import Reports
 from sinks.sink import Sink
@@ -103,7 +104,7 @@ class Worker(Generic[Item, Out]):
 
     def shown(self) -> Mapping[str, bool]:
         """What /readyz only shows: whether the sink waits for a person."""
-        halted = self._dispatch is not None and self._dispatch.halted is not None
+        halted = self._dispatch is not None and self._dispatch.brake.halted is not None
         return {f"{self._sink.name} delivers": not halted}
 
     async def run(self, stop: asyncio.Event) -> None:

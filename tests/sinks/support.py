@@ -18,7 +18,8 @@ from schemas.record import LogRecord
 from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES, Topic
 from sinks.arrival import Arrival
 from sinks.changes_feed import ChangesFeed
-from sinks.dispatch import Limits, Stores
+from sinks.dispatch import Stores
+from sinks.limits import Limits
 from sinks.open_letters import OpenLetters
 from sinks.outcome import ALREADY_DELIVERED, Delivered, Outcome
 from sinks.parking_store import Halts, ParkingStore

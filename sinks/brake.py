@@ -1,0 +1,94 @@
+"""Stops a sink that does harm: counts dead letters that nobody has dealt with, and halts where a person has to look."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from runtime import metrics
+from runtime.logs import log_event
+from schemas.errors import StoreError
+from schemas.record import LogRecord
+from sinks.limits import Limits
+from sinks.open_letters import OpenLetters
+from sinks.parking_store import Halts
+
+_log = logging.getLogger(__name__)
+
+POLL_S = 2.0
+
+
+class Brake:
+    """One worker's view of what all workers of its sink share in the store.
+
+    Args:
+        sink: the sink's name.
+        halts: who waits for a person.
+        letters: dead letters that nobody has dealt with.
+        limits: how many of them are too many.
+        changed: told when the sink halts or may go on.
+    """
+
+    def __init__(
+        self, sink: str, halts: Halts, letters: OpenLetters, limits: Limits, changed: Callable[[], None]
+    ) -> None:
+        self._sink = sink
+        self._halts = halts
+        self._letters = letters
+        self._limits = limits
+        self._changed = changed
+        self.halted: str | None = None
+        """Why nothing is delivered until a person has looked at it."""
+
+    async def count_letter(self, account: str, record: LogRecord) -> None:
+        """A dead letter is about to be written; once more for the same record counts as one."""
+        await self._letters.add(self._sink, account, record)
+
+    async def below_cap(self, account: str) -> bool:
+        """Whether the account may have another dead letter."""
+        return (await self._counts()).get(account, 0) < self._limits.dead_letter_cap
+
+    async def after_letter(self, account: str, *, can_be_parked: bool) -> bool:
+        """After a dead letter: whether its account is at the cap and has to be put aside.
+
+        The sink halts if most accounts are at the cap, or if this one is and putting it aside would help nothing.
+        """
+        full = {name for name, count in (await self._counts()).items() if count >= self._limits.dead_letter_cap}
+        if account not in full:
+            return False
+        known = set(self._limits.accounts)
+        if not can_be_parked or 2 * len(full & known) > len(known) > 0:
+            look = f"`tradewind deadletters list --sink {self._sink}`"
+            await self.halt(f"{self._limits.dead_letter_cap} dead letters of account {account!r} and others: {look}")
+        return can_be_parked
+
+    async def halt(self, reason: str) -> None:
+        """Stop the sink, in all processes."""
+        await self._halts.halt(self._sink, reason)
+        self._note(reason)
+
+    async def watch(self) -> None:
+        """Follow what others, people and processes, do in the store, until cancelled."""
+        while True:
+            try:
+                self._note(await self._halts.of(self._sink))
+            except StoreError as error:  # whoever needs the store for a delivery makes more of it
+                log_event(_log, "sink.retry", level=logging.WARNING, sink=self._sink, reason=str(error))
+            await asyncio.sleep(POLL_S)
+
+    async def _counts(self) -> Mapping[str, int]:
+        newer_than_ms = round((time.time() - self._limits.letters_kept_s) * 1000)
+        return await self._letters.counts(self._sink, newer_than_ms=newer_than_ms)
+
+    def _note(self, reason: str | None) -> None:
+        metrics.HALTED.labels(self._sink).set(reason is not None)
+        if (reason is None) == (self.halted is None):
+            return
+        self.halted = reason
+        if reason is None:
+            log_event(_log, "sink.resumed", sink=self._sink)
+        else:
+            log_event(_log, "sink.halted", level=logging.ERROR, sink=self._sink, reason=reason)
+        self._changed()
