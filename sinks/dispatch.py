@@ -24,6 +24,9 @@ from sinks.reports import Reports
 from sinks.sink import Sink
 from sinks.steps import At, pass_by
 
+WORTH_PARKING = 3
+"""Failures in a row; one or two are over sooner than a row in the table is written and read."""
+
 Item = TypeVar("Item")
 Out = TypeVar("Out")
 
@@ -156,11 +159,12 @@ class Dispatch(Generic[Item, Out]):
 
     def make_room(self) -> None:
         """Reading is held up: put aside what is in trouble now, so that it holds up nobody else."""
-        for lane in self.lanes.failing():
-            if not self.lanes.trouble.slowed:
-                self._park(Place(account=lane.account, key=lane.key), "others wait behind it", None)
-        for account in self.lanes.slowed():
+        if self.lanes.trouble.slowed:  # all is in trouble, and nobody would be served
+            return
+        for account in self.lanes.slowed(WORTH_PARKING):
             self._park(Place(account=account), "others wait behind it", None)
+        for lane in self.lanes.failing(WORTH_PARKING):
+            self._park(Place(account=lane.account, key=lane.key), "others wait behind it", None)
 
     def _may_call(self) -> bool:
         return self.brake.halted is None and not self._settling
@@ -236,6 +240,18 @@ class Dispatch(Generic[Item, Out]):
         if first.parked and scope != "sink":
             self._return_failed(lane, first, error, scope)
             return
+        if not first.parked and (place := self.parking.place_of(lane.key, lane.account)) is not None:
+            # It was opened while the sink was busy with this.
+            self._reports.failed(first, error, pause_s=0.0)
+            self._put_aside(self.lanes.give_up(lane), place)
+            return
+        self._wait(lane, first, error, scope, now)
+        if (place := self.parking.place_of(lane.key, lane.account)) is not None and not first.parked:
+            self._put_aside(self.lanes.give_up(lane), place)
+
+    def _wait(self, lane: Lane[Item], first: Arrival[Item], error: RetryLater, scope: Scope, now: float) -> None:
+        """Pause what is in trouble, or put it aside if it has been for long."""
+        trouble = self.lanes.trouble_of(lane.account)
         failures = {"entity": lane.failures, "account": trouble.failures + 1, "sink": self.lanes.trouble.failures + 1}
         pause_s = self._limits.pauses.after(failures[scope], asked_s=error.after_s, jitter=random.random())  # noqa: S311
         self._reports.failed(first, error, pause_s=pause_s)
@@ -249,8 +265,6 @@ class Dispatch(Generic[Item, Out]):
             lane.not_before = now + pause_s
             if error.lasting or now - (lane.failing_since or now) >= self._limits.park_entity_after_s:
                 self._park(Place(account=lane.account, key=lane.key), str(error), error.after_s)
-        if (place := self.parking.place_of(lane.key, lane.account)) is not None:
-            self._put_aside(self.lanes.give_up(lane), place)
 
     def _return_failed(self, lane: Lane[Item], first: Arrival[Item], error: RetryLater, scope: Scope) -> None:
         """What came back from the table goes back there, and is tried again after its place's pause."""
@@ -267,6 +281,7 @@ class Dispatch(Generic[Item, Out]):
     # -- putting aside -----------------------------------------------------------------------------------------------
 
     def _park(self, place: Place, reason: str, asked_s: float | None) -> None:
+        """Put aside what the sink is not busy with; the rest follows when the sink fails or is done."""
         self.parking.open(place, reason=reason, asked_s=asked_s)
         wanted = (lambda _: True) if place.key is None else (lambda lane: lane.key == place.key)
         self._put_aside(self.lanes.withdraw(wanted, place.account), place)

@@ -145,13 +145,13 @@ class Lanes(Generic[Item]):
         else:
             self._make_ready(account, lane)
 
-    def failing(self) -> list[Lane[Item]]:
-        """Lanes that wait out a pause after a failure of their own."""
-        return [lane for _, _, lane in self._paused if lane.arrivals]
+    def failing(self, at_least: int) -> list[Lane[Item]]:
+        """Lanes that wait out a pause after so many failures of their own in a row."""
+        return [lane for _, _, lane in self._paused if lane.failures >= at_least]
 
-    def slowed(self) -> list[str]:
-        """Accounts that have been paused since their last success."""
-        return [name for name, account in self._accounts.items() if account.trouble.slowed]
+    def slowed(self, at_least: int) -> list[str]:
+        """Accounts that have been paused so often since their last success."""
+        return [name for name, account in self._accounts.items() if account.trouble.failures >= at_least]
 
     def calm(self, account: str) -> None:
         """Forget the account's trouble: it is put aside, and tried again from there."""

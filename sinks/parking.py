@@ -247,9 +247,6 @@ class Parking:
 
     async def _drain(self, waiting: _Waiting) -> None:
         try:
-            if waiting.place.key is None and not await self._may_return(waiting.place.account):
-                waiting.pause(None)
-                return
             await self._bring_back(waiting)
         finally:
             waiting.task = None
@@ -258,6 +255,9 @@ class Parking:
     async def _bring_back(self, waiting: _Waiting) -> None:
         at_most = 1 if waiting.failures else BATCH
         while True:
+            if not await self._may_return(waiting.place.account):
+                waiting.pause(None)
+                return
             async with self._writing:
                 await self._narrow()
                 records = await self._store.first(waiting.place, self.loaded, at_most)
