@@ -152,7 +152,8 @@ class Comparison:
                 compared.ahead_found += 1
             else:
                 compared.found += 1
-        if found.what == "change" and not flags & (_FOUND | _WRONG):
+        # What was redriven comes after whatever came meanwhile.
+        if found.what == "change" and not found.redriven and not flags & (_FOUND | _WRONG):
             self._check_order(row, found, compared)
 
     def _check_order(self, row: int, found: Found, compared: Compared) -> None:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from processors.consolidator import Outcome
 from schemas.change import change_record
-from schemas.deadletter import HEADER_PREFIX, read_dead_letter
+from schemas.deadletter import HEADER_PREFIX, PROCESSORS, is_resolution, read_dead_letter
 from schemas.encoding import decode, encode
 from schemas.record import LogRecord, header
 from schemas.rules import decode_rules_in_force
-from schemas.topics import ACCOUNT_NAME
+from schemas.topics import ACCOUNT_NAME, REDRIVE_TO_HEADER, REDRIVES_HEADER
 
 What = Literal["change", "dead letter", "rules"]
 WHATS: tuple[What, ...] = ("change", "dead letter", "rules")
 
-STAGE = b"processors"
+STAGE = PROCESSORS.encode()
 FINGERPRINT_BYTES = 32
 _PARTS = (("key", 0, 8), ("value", 8, 24), ("headers", 24, 32))
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -59,6 +59,8 @@ class Found:
     """Of the raw log; a change does not say."""
     offset: int | None = None
     index: int = 0
+    redriven: bool = False
+    """A person has sent the change again to a sink; `record` is without the headers that say so."""
     fault: str = ""
     """What keeps it from being known."""
 
@@ -151,7 +153,7 @@ def _at(what: What, topic: object, partition: object, offset: object) -> bytes:
 
 
 def read_found(what: What, record: LogRecord) -> Found | None:
-    """What a record says it is; None for a dead letter that the processors did not write."""
+    """What a record says it is; None for what stands among the dead letters and is none of the processors'."""
     if what == "change":
         return _change(record)
     return _dead_letter(record) if what == "dead letter" else _rules(record)
@@ -165,9 +167,10 @@ def _change(record: LogRecord) -> Found:
         change_id, sequence = _told_by_value(record, change_id, sequence)
     known = _ID.fullmatch(change_id)
     epoch, offset, index = read_sequence(sequence) or (0, None, 0)
+    redriven = header(record, REDRIVE_TO_HEADER) is not None
     return Found(
         what="change",
-        record=record,
+        record=_as_first_sent(record) if redriven else record,
         identity=bytes.fromhex(change_id) if known else b"",
         account=account,
         subject=subject,
@@ -175,8 +178,14 @@ def _change(record: LogRecord) -> Found:
         epoch=epoch,
         offset=offset,
         index=index,
+        redriven=redriven,
         fault="" if known else "it has no id",
     )
+
+
+def _as_first_sent(record: LogRecord) -> LogRecord:
+    kept = tuple(item for item in record.headers if item[0] not in (REDRIVE_TO_HEADER, REDRIVES_HEADER))
+    return replace(record, headers=kept)
 
 
 def _text(value: bytes | None) -> str:
@@ -199,11 +208,11 @@ def _told_by_value(record: LogRecord, change_id: str, sequence: str) -> tuple[st
 
 def _dead_letter(record: LogRecord) -> Found | None:
     # The processors' own headers come last: a redriven record may carry those of an earlier letter.
-    if dict(record.headers).get(f"{HEADER_PREFIX}stage") != STAGE:
+    if is_resolution(record) or dict(record.headers).get(f"{HEADER_PREFIX}stage") != STAGE:
         return None
     account = account_of(record.key)
     try:
-        letter = read_dead_letter((name, value) for name, value in record.headers if value is not None)
+        letter = read_dead_letter(record.headers)
     except ValueError as error:
         return Found(what="dead letter", record=record, account=account, fault=str(error))
     return Found(

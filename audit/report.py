@@ -52,7 +52,7 @@ class Compared:
     """Records under a known identity with other bytes."""
     out_of_order: int = 0
     repeats: int = 0
-    """Further copies, byte for byte the same."""
+    """Further copies, byte for byte the same; those that were redriven have more headers."""
     ahead: int = 0
     """From beyond the committed offset, there already or not."""
     ahead_found: int = 0

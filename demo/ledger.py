@@ -15,11 +15,11 @@ from typing import Any
 from processors.notification import Notification, name_elements, parse
 from processors.rules import AccountRules, builtin_rules, read_rules
 from schemas.change import EntityChange, decode_change
-from schemas.deadletter import read_dead_letter
+from schemas.deadletter import PROCESSORS, is_resolution, read_dead_letter
 from schemas.encoding import decode
 from schemas.pipeline import PipelineTimes
 from schemas.record import LogRecord, header
-from schemas.topics import CONTROL_HEADER, CONTROL_RULES
+from schemas.topics import CONTROL_HEADER, CONTROL_RULES, ELEMENTS_HEADER, REDRIVE_TO_HEADER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Ledger:
     merged: int = 0
     changes: int = 0
     repeats: int = 0
-    """Changes that stand in the topic more than once, with the same id, after a crash."""
+    """Changes that stand in the topic more than once, with the same id: after a crash, or redriven."""
     rows: int = 0
     lost_before_log: int = 0
     """Notifications of webhooks that were answered 2xx but are not in the log."""
@@ -108,7 +108,7 @@ def _check_arrival(evidence: Evidence, ledger: Ledger) -> None:
     stored = Counter(
         ((record.key or b"").decode(), hashlib.sha256(record.value or b"").hexdigest())
         for record in evidence.webhooks
-        if header(record, CONTROL_HEADER) is None
+        if header(record, CONTROL_HEADER) is None and header(record, REDRIVE_TO_HEADER) is None
     )
     for account, journal in evidence.journals.items():
         for entry in journal:
@@ -137,9 +137,12 @@ class _LogCount:
             for account, journal in evidence.journals.items()
             for entry in journal
         }
-        letters = (read_dead_letter(record.headers) for record in evidence.deadletters)
+        found = (read_dead_letter(record.headers) for record in evidence.deadletters if not is_resolution(record))
+        letters = (letter for letter in found if letter.stage == PROCESSORS)
         self._buried = {(letter.partition, letter.offset): letter.elements for letter in letters}
         for record in evidence.webhooks:
+            if header(record, REDRIVE_TO_HEADER) not in (None, PROCESSORS.encode()):
+                continue
             account = (record.key or b"").decode()
             control = header(record, CONTROL_HEADER)
             if control is None:
@@ -149,11 +152,15 @@ class _LogCount:
                 self._rules[account] = read_rules(resolved, max_ceiling_ms=times.max_ceiling_ms)
 
     def _webhook(self, account: str, record: LogRecord) -> None:
-        webhook = parse(record.value or b"", appended_ms=record.timestamp)
+        named = header(record, ELEMENTS_HEADER)
+        only = None if named is None else {int(index) for index in named.split(b",")}
+        webhook = parse(record.value or b"", appended_ms=record.timestamp, only=only)
         found = len(webhook.notifications) + len(webhook.unreadable)
         self._ledger.notifications += found
         # The sender's own count: a reader that overlooks elements is found out. A body that is not JSON counts as one.
         sent = self._elements.get((account, hashlib.sha256(record.value or b"").hexdigest()), found)
+        if only is not None:
+            sent = len(only)
         self._ledger.lost_in_processing += max(0, sent - found)
         if webhook.unreadable:
             if self._buried.get((record.partition, record.offset)) == name_elements(webhook.unreadable):

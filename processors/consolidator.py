@@ -17,14 +17,23 @@ from processors.notification import Unreadable, Webhook, name_elements, parse
 from processors.rules import AccountRules, builtin_rules, read_rules
 from processors.window import Origin, Window
 from schemas.change import ClosedBy, EntityChange
-from schemas.deadletter import DeadLetter
+from schemas.deadletter import PROCESSORS, DeadLetter, redrives_of
 from schemas.encoding import decode
 from schemas.pipeline import PipelineTimes
 from schemas.record import Record, header
 from schemas.rules import RulesInForce
-from schemas.topics import ACCOUNT_NAME, CONTROL_HEADER, CONTROL_RULES, CONTROL_TICK, ELEMENTS_HEADER
+from schemas.topics import (
+    ACCOUNT_NAME,
+    CONTROL_HEADER,
+    CONTROL_RULES,
+    CONTROL_TICK,
+    ELEMENTS_HEADER,
+    REDRIVE_TO_HEADER,
+)
 
 _INDICES = re.compile(rb"[0-9]{1,9}(,[0-9]{1,9})*")
+_OURS = (None, PROCESSORS.encode())
+"""Whom a record is redriven to if the processors are to read it."""
 
 
 @dataclass(slots=True)
@@ -121,7 +130,11 @@ class Consolidator:
             timestamp = record.timestamp
             if timestamp != self.now_ms:
                 self._move_time(timestamp, outcome)
-            control = header(record, CONTROL_HEADER) if record.headers else None
+            control = None
+            if record.headers:
+                if header(record, REDRIVE_TO_HEADER) not in _OURS:
+                    continue
+                control = header(record, CONTROL_HEADER)
             if control is None:
                 self._webhook(record, outcome)
             elif control == CONTROL_RULES:
@@ -214,7 +227,7 @@ class Consolidator:
             topic=self._origin.topic,
             partition=self._origin.partition,
             offset=record.offset,
-            stage="processors",
+            stage=PROCESSORS,
             error=first.error,
             message=first.message + more,
             attempts=1,
@@ -222,6 +235,7 @@ class Consolidator:
             first_failure_ms=record.timestamp,
             last_failure_ms=record.timestamp,
             elements=name_elements(faults),
+            redrives=redrives_of(record),
         )
         outcome.dead_letters.append((record, letter))
 

@@ -58,6 +58,8 @@ class Expected:
     changes: list[EntityChange] = field(default_factory=list)
     dead: list[tuple[int, str]] = field(default_factory=list)
     """(offset, comma-separated bad elements, or nothing for the whole record)"""
+    again: dict[int, int] = field(default_factory=dict)
+    """By offset, how often a record that is among the dead had been redriven, where it had"""
     rules: dict[str, Any] = field(default_factory=dict)
     adopted: list[tuple[int, str, str]] = field(default_factory=list)
     """(offset, account, version) of the rules records that took effect"""
@@ -105,7 +107,9 @@ class _Run:
             self.now = record.timestamp
         # 2. Closing.
         self.close([window for window in self.windows.values() if window.due < self.now], None)
-        # 3. Control records.
+        # 3. Control records, and what is for others.
+        if header(record, topics.REDRIVE_TO_HEADER) not in (None, b"processors"):
+            return
         control = header(record, topics.CONTROL_HEADER)
         if control is None:
             self.webhook(record, self.now)
@@ -116,6 +120,9 @@ class _Run:
 
     def bury(self, record: LogRecord, elements: Sequence[int] = ()) -> None:
         self.out.dead.append((record.offset, ",".join(str(index) for index in elements)))
+        times = header(record, topics.REDRIVES_HEADER) or b""
+        if re.fullmatch(rb"[0-9]{1,9}", times) and int(times) > 0:
+            self.out.again[record.offset] = int(times)
 
     def adopt(self, record: LogRecord) -> None:
         account = account_name(record)

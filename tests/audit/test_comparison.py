@@ -257,6 +257,48 @@ def test_letters_of_sinks_are_not_looked_at_and_broken_letters_and_copies_are_ex
     assert counted(report) == {"extra": 5, "wrong": 1}
 
 
+def redriven(record: LogRecord) -> LogRecord:
+    return replace(record, headers=(*record.headers, ("x-redrive-to", b"mirror"), ("x-redrives", b"1")))
+
+
+def test_a_redriven_change_is_a_repeat_wherever_it_stands_and_wrong_only_if_its_bytes_are() -> None:
+    log, sent = two_jobs()
+    first, second = by_kind(sent, "change")[:2]
+    report = audited(log, [*sent, ("change", redriven(first)), ("change", redriven(redriven(second)))])
+    assert report.agrees, report.differences
+    assert report.total("repeats") == 2
+    # Retention removed the first copy: what was redriven stands behind what came meanwhile.
+    rest = [one for one in sent if one[1] is not first]
+    report = audited(log, [*rest, ("change", redriven(first))])
+    assert report.agrees, report.differences
+    assert report.total("found", "change") == 3
+    report = audited(log, [*sent, ("change", redriven(replace(first, value=b"{}")))])
+    assert (counted(report), report.differences[0].detail) == ({"wrong": 1}, "value differs")
+    report = audited(log, [*sent, ("change", redriven(replace(first, headers=first.headers[1:])))])
+    assert (counted(report), report.differences[0].detail) == ({"wrong": 1}, "headers differ")
+
+
+def test_resolutions_are_passed_over_and_a_letter_that_was_redriven_before_is_known() -> None:
+    bad = webhook(2, 10_000, element(1), 7)
+    again = (("tradewind-elements", b"1"), ("x-redrive-to", b"processors"), ("x-redrives", b"1"))
+    log = small_log(bad, replace(bad, offset=3, headers=again), tick(4, 60_000))
+    sent = written(core_for(log).feed(log.records))
+    resolution = LogRecord(
+        offset=9,
+        timestamp=LATER_MS,
+        key=b"acme",
+        value=b"",
+        headers=(("tradewind-resolution", b"redriven"), ("tradewind-resolves", b"0")),
+    )
+    report = audited(log, [*sent, ("dead letter", resolution)])
+    assert report.agrees, report.differences
+    assert (report.total("found", "dead letter"), report.total("found", "change")) == (2, 1)
+    (letter,) = [one for one in by_kind(sent, "dead letter") if ("x-redrives", b"1") in one.headers]
+    assert letter.headers[-1] == ("x-dlq-redrives", b"1")
+    figures = report.figures["acme"]
+    assert (figures.notifications, figures.quarantined, figures.merged) == (3, 2, 1)
+
+
 def test_only_the_accounts_asked_for_are_compared() -> None:
     log, sent = two_jobs()
     mine = [one for one in sent if (one[1].key or b"").startswith(b"bolt")]

@@ -137,12 +137,18 @@ class Scribe:
         return content
 
     def odd(self, dice: Dice, key: bytes) -> Content:
-        """A record that is no webhook of an account and no control record either."""
-        kind = dice.roll(4)
+        """A record that is no webhook of an account and no control record either, or is meant for a sink."""
+        kind = dice.roll(6)
         if kind == 0:
             return key, b"", (("tradewind-control", b"dance"),)
         if kind == 1:
             return key, self.fresh(dice), (("tradewind-elements", dice.pick((b"", b"x", b"0,,1", b"1.5"))),)
+        if kind == 4:
+            content = dice.pick(((key, self.fresh(dice), ()), (key, dice.pick(BAD_BODIES), RULES), (key, b"", TICK)))
+            return *content[:2], (*content[2], *redriven_to(dice.pick((b"mirror", b"forward/crm", b"")), b"1"))
+        if kind == 5:
+            times = dice.pick((b"2", b"0", b"007", b"", b"-1", b"1" * 10, "\u0662".encode()))
+            return key, dice.pick(BAD_BODIES), redriven_to(b"processors", times)
         bad_key = dice.pick((b"", b"Acme", b"\xff", b"a/b"))
         return bad_key, self.fresh(dice), RULES if kind == 2 else ()
 
@@ -191,11 +197,17 @@ class Scribe:
         if how == 4:
             return key, self.keep({**message, "data": [*message["data"], self.element(dice)]}), ()
         if how == 5:
-            return key, body, (("tradewind-elements", dice.pick((b"0", b"1", b"0,2", b"2,1,2", b"9"))),)
+            elements = ("tradewind-elements", dice.pick((b"0", b"1", b"0,2", b"2,1,2", b"9")))
+            return key, body, (elements, *redriven_to(b"processors", b"1")[: 2 * dice.roll(2)])
         return key, body, ()
 
 
 ACTIONS = ("updated", "updated", "UPDATED", "created", "updated", "deleted", "Created", "updated")
+
+
+def redriven_to(stage: bytes, times: bytes) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a record that was redriven."""
+    return (("x-redrive-to", stage), ("x-redrives", times))
 
 
 def entry(dice: Dice) -> dict[str, Any]:

@@ -112,6 +112,68 @@ def test_a_redriven_webhook_processes_only_the_elements_it_names() -> None:
     assert (core.ledger.duplicates, core.open_windows) == (2, 3)
 
 
+def redriven(record: LogRecord, *, to: bytes = b"processors", times: bytes = b"1", elements: bytes = b"") -> LogRecord:
+    """As `tradewind deadletters redrive` sends it back."""
+    named = (("tradewind-elements", elements),) if elements else ()
+    return replace(record, headers=(*named, ("x-redrive-to", to), ("x-redrives", times)))
+
+
+def test_redriven_elements_come_through_and_their_neighbours_are_not_looked_at_again() -> None:
+    core = core_with()
+    before = webhook(0, 1_000, element(1), element(2), message_id="same")
+    records = [replace(before, headers=(("tradewind-elements", b"0"),))]  # as if 1 had not been readable then
+    for offset, timestamp in ((1, 2_000), (2, 2_001 + PipelineTimes().horizon_ms)):
+        records.append(redriven(replace(before, offset=offset, timestamp=timestamp), elements=b"1"))
+    changes = core.feed([*records, tick(9, 10**9)]).changes
+    assert (core.ledger.notifications, core.ledger.duplicates) == (3, 0)
+    assert sum(change.notifications for change in changes if change.entity_id == "1") == 1
+    assert sum(change.notifications for change in changes if change.entity_id == "2") == 2
+
+
+def test_a_redrive_that_is_repeated_within_the_horizon_is_a_duplicate() -> None:
+    core = core_with()
+    whole = webhook(0, 1_000, element(1), element(2))
+    core.feed([redriven(whole), redriven(replace(whole, offset=1, timestamp=1_500), elements=b"1")])
+    assert (core.ledger.notifications, core.ledger.duplicates) == (3, 1)
+
+
+def test_of_a_whole_body_that_is_redriven_what_was_fine_is_a_duplicate_only_within_the_horizon() -> None:
+    horizon_ms = PipelineTimes().horizon_ms
+    for later_ms, duplicates in ((horizon_ms, 1), (horizon_ms + 1, 0)):
+        core = core_with()
+        record = webhook(0, 1_000, *[5] * 1_001, element(1), message_id="same")
+        ((_, letter),) = core.feed([record]).dead_letters
+        assert letter.elements == ""
+        core.feed([redriven(replace(record, offset=1, timestamp=1_000 + later_ms))])
+        assert (core.ledger.duplicates, core.ledger.quarantined) == (duplicates, 2_002)
+
+
+def test_what_fails_again_after_a_redrive_has_its_count_in_the_letter() -> None:
+    core = core_with()
+    bad = webhook(0, 1_000, element(1), 7, 8)
+    records = [bad, redriven(replace(bad, offset=1), elements=b"1,2"), redriven(replace(bad, offset=2), times=b"12")]
+    letters = [letter for _, letter in core.feed(records).dead_letters]
+    assert [(letter.offset, letter.elements, letter.redrives) for letter in letters] == [
+        (0, "1,2", 0),
+        (1, "1,2", 1),
+        (2, "1,2", 12),
+    ]
+    assert ["x-dlq-redrives" in dict(letter.headers()) for letter in letters] == [False, True, True]
+
+
+@pytest.mark.parametrize("to", [b"mirror", b"forward/processors", b"", b"\xff"])
+def test_a_record_that_was_redriven_to_somebody_else_moves_time_and_does_no_more(to: bytes) -> None:
+    core = core_with({"quiet_ms": 10, "ceiling_ms": 100})
+    core.feed([webhook(0, 1_000)])
+    bad_rules = LogRecord(offset=2, timestamp=1_006, key=b"acme", value=b"", headers=RULES)
+    strangers = [webhook(1, 1_005), bad_rules, replace(webhook(3, 1_011), value=b"\xff", key=None)]
+    outcome = core.feed(
+        replace(one, headers=(*one.headers, ("x-redrive-to", to), ("x-redrives", b"1"))) for one in strangers
+    )
+    assert (len(outcome.changes), outcome.dead_letters, outcome.rules) == (1, [], [])
+    assert (core.ledger.webhooks, core.ledger.notifications, core.open_windows) == (1, 1, 0)
+
+
 def test_quarantined_elements_do_not_count_as_seen() -> None:
     core = core_with()
     bad = webhook(0, 1_000, {"entity": None}, message_id="same")

@@ -34,6 +34,8 @@ def test_the_core_makes_of_any_log_what_the_oracle_makes_of_it(log: Log) -> None
     outcome = core.feed(log.records)
     assert [encode(change) for change in outcome.changes] == [encode(change) for change in expected.changes]
     assert [(record.offset, letter.elements) for record, letter in outcome.dead_letters] == expected.dead
+    again = {record.offset: letter.redrives for record, letter in outcome.dead_letters if letter.redrives}
+    assert again == expected.again
     assert [(rules.offset, rules.account, rules.version) for rules in outcome.rules] == expected.adopted
     assert {**log.rules_before, **{rules.account: rules.rules for rules in outcome.rules}} == expected.rules
     assert balance(core) == (
