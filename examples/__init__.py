@@ -1,0 +1,1 @@
+"""Sinks of one's own, to begin with."""
