@@ -39,6 +39,7 @@ class Brake:
         self._letters = letters
         self._limits = limits
         self._changed = changed
+        self._own_halts = 0
         self.halted: str | None = None
         """Why nothing is delivered until a person has looked at it."""
 
@@ -66,14 +67,20 @@ class Brake:
 
     async def halt(self, reason: str) -> None:
         """Stop the sink, in all processes."""
+        self._own_halts += 1
         await self._halts.halt(self._sink, reason)
+        self._own_halts += 1
         self._note(reason)
 
     async def watch(self) -> None:
         """Follow what others, people and processes, do in the store, until cancelled."""
         while True:
+            halts = self._own_halts
             try:
-                self._note(await self._halts.of(self._sink))
+                reason = await self._halts.of(self._sink)
+                # An answer from before a halt of our own says nothing about it.
+                if halts == self._own_halts:
+                    self._note(reason)
             except StoreError as error:  # whoever needs the store for a delivery makes more of it
                 log_event(_log, "sink.retry", level=logging.WARNING, sink=self._sink, reason=str(error))
             await asyncio.sleep(POLL_S)

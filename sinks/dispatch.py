@@ -109,11 +109,10 @@ class Dispatch(Generic[Item, Out]):
         if arrival is None:
             self._finished(record)
             return
-        place = self.parking.place_of(arrival.key, arrival.account)
-        if place is None:
+        if self.parking.place_of(arrival.key, arrival.account) is None:
             self._queue(arrival)
         else:
-            self.parking.add(arrival, place)
+            self.parking.add(arrival)
 
     async def run(self) -> None:
         """Call the sink for whoever is next, until cancelled."""
@@ -209,6 +208,7 @@ class Dispatch(Generic[Item, Out]):
             self._done(lane, [first])
             if await self.brake.after_letter(first.account, can_be_parked=True):
                 self._park(Place(account=first.account), "too many dead letters that nobody has dealt with", None)
+                self._put_aside(self.lanes.give_up(lane))
             return
         if not 1 <= len(outcomes) <= len(arrivals):
             raise RuntimeError(f"sink {self._sink.name}: {len(outcomes)} outcomes for {len(arrivals)} arrivals")
@@ -227,8 +227,8 @@ class Dispatch(Generic[Item, Out]):
             else:
                 self._finished(arrival.record)
         # Its place may have been opened while the sink was busy with it.
-        if not done[0].parked and (place := self.parking.place_of(lane.key, lane.account)) is not None:
-            self._put_aside(self.lanes.give_up(lane), place)
+        if not done[0].parked and self.parking.place_of(lane.key, lane.account) is not None:
+            self._put_aside(self.lanes.give_up(lane))
 
     def _retry(self, lane: Lane[Item], first: Arrival[Item], error: RetryLater) -> None:
         now = time.monotonic()
@@ -240,14 +240,14 @@ class Dispatch(Generic[Item, Out]):
         if first.parked and scope != "sink":
             self._return_failed(lane, first, error, scope)
             return
-        if not first.parked and (place := self.parking.place_of(lane.key, lane.account)) is not None:
+        if not first.parked and self.parking.place_of(lane.key, lane.account) is not None:
             # It was opened while the sink was busy with this.
             self._reports.failed(first, error, pause_s=0.0)
-            self._put_aside(self.lanes.give_up(lane), place)
+            self._put_aside(self.lanes.give_up(lane))
             return
         self._wait(lane, first, error, scope, now)
-        if (place := self.parking.place_of(lane.key, lane.account)) is not None and not first.parked:
-            self._put_aside(self.lanes.give_up(lane), place)
+        if self.parking.place_of(lane.key, lane.account) is not None and not first.parked:
+            self._put_aside(self.lanes.give_up(lane))
 
     def _wait(self, lane: Lane[Item], first: Arrival[Item], error: RetryLater, scope: Scope, now: float) -> None:
         """Pause what is in trouble, or put it aside if it has been for long."""
@@ -274,9 +274,9 @@ class Dispatch(Generic[Item, Out]):
         place = self.parking.place_of(lane.key, lane.account)
         if place is None:
             raise RuntimeError(f"{lane.key} came back from nowhere")
-        self._put_aside(self.lanes.give_up(lane), place)
+        self._put_aside(self.lanes.give_up(lane))
         if place.key is None:
-            self._put_aside(self.lanes.withdraw(lambda _: True, lane.account), place)
+            self._put_aside(self.lanes.withdraw(lambda _: True, lane.account))
 
     # -- putting aside -----------------------------------------------------------------------------------------------
 
@@ -284,15 +284,15 @@ class Dispatch(Generic[Item, Out]):
         """Put aside what the sink is not busy with; the rest follows when the sink fails or is done."""
         self.parking.open(place, reason=reason, asked_s=asked_s)
         wanted = (lambda _: True) if place.key is None else (lambda lane: lane.key == place.key)
-        self._put_aside(self.lanes.withdraw(wanted, place.account), place)
+        self._put_aside(self.lanes.withdraw(wanted, place.account))
         self.lanes.calm(place.account)
 
-    def _put_aside(self, arrivals: Iterable[Arrival[Item]], place: Place) -> None:
+    def _put_aside(self, arrivals: Iterable[Arrival[Item]]) -> None:
         for arrival in arrivals:
             if arrival.parked:
                 self.parking.ended(arrival, settled=False)
             else:
-                self.parking.add(arrival, place)
+                self.parking.add(arrival)
 
     async def _bury(self, record: LogRecord, error: ValueError) -> None:
         name = (record.key or b"").decode(errors="replace").partition("/")[0]

@@ -1,4 +1,4 @@
-"""What a worker has to know of the topics that it serves: how a record is read, and how an outcome is told."""
+"""Pure: what a worker has to know of the topics that it serves: how a record is read, and how an outcome is told."""
 
 from __future__ import annotations
 

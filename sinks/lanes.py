@@ -26,7 +26,9 @@ class Lane(Generic[Item]):
     account: str
     arrivals: deque[Arrival[Item]] = field(default_factory=deque)
     given: int = 0
-    """How many of the first ones the sink has been called with; 0: it is not being called."""
+    """How many of the first ones the sink is being called with, as far as they have no outcome yet."""
+    busy: bool = False
+    """Until it is released."""
     failures: int = 0
     """In a row."""
     failing_since: float | None = None
@@ -100,7 +102,7 @@ class Lanes(Generic[Item]):
             lane = account.ready.popleft()
             if account.ready:
                 self._turns.append(account)
-            lane.given = min(len(lane.arrivals), AT_ONCE)
+            lane.given, lane.busy = min(len(lane.arrivals), AT_ONCE), True
             account.running += 1
             self.running += 1
             return lane
@@ -134,7 +136,7 @@ class Lanes(Generic[Item]):
 
     def release(self, lane: Lane[Item], now: float) -> None:
         """The call for this lane has ended."""
-        lane.given = 0
+        lane.given, lane.busy = 0, False
         account = self._accounts[lane.account]
         account.running -= 1
         self.running -= 1
@@ -157,6 +159,8 @@ class Lanes(Generic[Item]):
         """Forget the account's trouble: it is put aside, and tried again from there."""
         if account in self._accounts:
             self._accounts[account].trouble.over()
+            if not self._accounts[account].lanes:
+                del self._accounts[account]
 
     def withdraw(self, which: Callable[[Lane[Item]], bool], account: str | None = None) -> list[Arrival[Item]]:
         """Take out what the sink was not called with, of the lanes of an account (None: of all) that `which` picks."""
@@ -172,7 +176,7 @@ class Lanes(Generic[Item]):
             for _ in taken:
                 lane.arrivals.pop()
             self.unfinished -= len(taken)
-            if not lane.given:
+            if not lane.busy:
                 self._unready(lane)
                 self._remove(lane)
             found += taken
@@ -182,6 +186,7 @@ class Lanes(Generic[Item]):
         """Take out everything of a lane that the sink is being called for; it is released as well."""
         taken = list(lane.arrivals)
         lane.arrivals.clear()
+        lane.given = 0
         self.unfinished -= len(taken)
         return taken
 

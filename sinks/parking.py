@@ -61,9 +61,12 @@ class _Waiting:
     task: asyncio.Task[None] | None = None
 
     def pause(self, asked_s: float | None) -> float:
-        self.failures += 1
+        now = time.monotonic()
+        # Several that fail together are one round.
+        if now >= self.not_before:
+            self.failures += 1
         pause_s = self.pauses.after(self.failures, asked_s=asked_s, jitter=random.random())  # noqa: S311
-        self.not_before = max(self.not_before, time.monotonic() + pause_s)
+        self.not_before = max(self.not_before, now + pause_s)
         return pause_s
 
 
@@ -104,7 +107,7 @@ class Parking:
         self.loaded: frozenset[int] = frozenset()
         """The partitions whose share is known; no record of another one may be taken."""
         self._places: dict[str, _Waiting] = {}
-        self._pending: list[tuple[Place, Arrival[Any]]] = []
+        self._pending: list[Arrival[Any]] = []
         """About to be written to the table."""
         self._writing = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -168,9 +171,9 @@ class Parking:
             reason=reason,
         )
 
-    def add(self, arrival: Arrival[Any], place: Place) -> None:
-        """Put an arrival aside; its offset is finished when it is in the table."""
-        self._pending.append((place, arrival))
+    def add(self, arrival: Arrival[Any]) -> None:
+        """Put an arrival, of which there is a place, aside; its offset is finished when it is in the table."""
+        self._pending.append(arrival)
         self._wake.set()
 
     async def run(self) -> None:
@@ -192,15 +195,21 @@ class Parking:
 
     async def _write(self) -> None:
         async with self._writing:
-            await self._narrow()
-            term, pending, self._pending = self._term, self._pending, []
-            if not pending:
-                return
-            await self._store.put([(place, arrival.key, arrival.record) for place, arrival in pending])
+            await self._write_pending()
+
+    async def _write_pending(self) -> None:
+        """With the right to write."""
+        await self._narrow()
+        term, pending, self._pending = self._term, self._pending, []
+        if not pending:
+            return
+        # Its place of now: it may have got one of its own since it was put aside.
+        placed = [(self.place_of(arrival.key, arrival.account), arrival) for arrival in pending]
+        await self._store.put([(place, arrival.key, arrival.record) for place, arrival in placed if place is not None])
         self._at("parked")
         # Otherwise the partitions were handed over meanwhile, and their progress is forgotten.
         if term == self._term:
-            for _, arrival in pending:
+            for _, arrival in placed:
                 self._finished(arrival.record)
 
     async def _narrow(self) -> None:
@@ -253,42 +262,44 @@ class Parking:
             self._wake.set()
 
     async def _bring_back(self, waiting: _Waiting) -> None:
-        at_most = 1 if waiting.failures else BATCH
+        at_most = 1  # whether it is well again, one shows as well as many
         while True:
             if not await self._may_return(waiting.place.account):
                 waiting.pause(None)
                 return
-            async with self._writing:
-                await self._narrow()
-                records = await self._store.first(waiting.place, self.loaded, at_most)
-                if not records and not any(place.name == waiting.place.name for place, _ in self._pending):
-                    # No await since: nobody can have put anything there meanwhile.
-                    if self._places.get(waiting.place.name) is waiting:
-                        del self._places[waiting.place.name]
-                        log_event(
-                            _log,
-                            "sink.unparked",
-                            sink=self._sink,
-                            account=waiting.place.account,
-                            entity=waiting.place.key,
-                        )
-                    return
+            records = await self._next(waiting, at_most)
             if not records:
-                await self._write()
-                continue
+                return
             drain = self._hand_over(records)
             await drain.done.wait()
             if drain.settled:
                 self._at("unparked")
                 await self._store.remove(drain.settled)
-            if (
-                drain.dropped
-                and self._places.get(waiting.place.name) is waiting
-                and waiting.not_before > time.monotonic()
-            ):
+                at_most, waiting.failures = BATCH, 0
+            gone = self._places.get(waiting.place.name) is not waiting
+            if drain.dropped and (gone or waiting.not_before > time.monotonic()):
                 return
-            waiting.failures = 0
-            at_most = BATCH
+
+    async def _next(self, waiting: _Waiting, at_most: int) -> list[LogRecord]:
+        """The place's oldest records; none: there are no more, and what arrives from now on is delivered directly."""
+        async with self._writing:
+            while True:
+                await self._write_pending()
+                records = await self._store.first(waiting.place, self.loaded, at_most)
+                # What was put aside meanwhile may be older than what was found.
+                pending = {arrival.record.key for arrival in self._pending}
+                if pending & {record.key for record in records}:
+                    continue
+                if records:
+                    return records
+                if not any(self.place_of(one.key, one.account) == waiting.place for one in self._pending):
+                    if self._places.get(waiting.place.name) is waiting:
+                        self._close(waiting.place)
+                    return []
+
+    def _close(self, place: Place) -> None:
+        del self._places[place.name]
+        log_event(_log, "sink.unparked", sink=self._sink, account=place.account, entity=place.key)
 
     def _hand_over(self, records: list[LogRecord]) -> _Drain:
         drain = _Drain(waiting={(record.partition, record.offset): record for record in records})

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql import ColumnElement
 
-from runtime.database import create_tables, database_now, reading, transaction, upsert
+from runtime.database import database_now, reading, transaction, upsert
 from schemas.encoding import decode, encode
 from schemas.record import LogRecord
 
@@ -51,6 +52,7 @@ PARKED = Table(
     # Of the record; both in Unix milliseconds.
     Column("timestamp_ms", BigInteger, nullable=False),
     Column("parked_ms", BigInteger, nullable=False),
+    Index("parked_by_place", "sink", "topic", "account", "key"),
 )
 
 HALTS = Table(
@@ -93,10 +95,6 @@ class ParkingStore:
         self._engine = engine
         self._sink = sink
         self._topic = topic
-
-    async def create_tables(self) -> None:
-        """Create the tables that do not exist."""
-        await create_tables(self._engine, METADATA)
 
     @transaction
     async def put(self, records: Sequence[tuple[Place, str, LogRecord]]) -> None:
@@ -223,6 +221,19 @@ class Halts:
         async with reading(self._engine).begin() as connection:
             rows = await connection.execute(select(HALTS).order_by(HALTS.c.sink))
             return [HaltedSink(sink=row.sink, reason=row.reason, since_ms=row.since_ms) for row in rows]
+
+
+@transaction
+async def parked_by_sink(engine: AsyncEngine) -> dict[str, dict[str, int]]:
+    """How many records are put aside, by sink and account."""
+    query = select(PARKED.c.sink, PARKED.c.account, func.count().label("records")).group_by(
+        PARKED.c.sink, PARKED.c.account
+    )
+    found: dict[str, dict[str, int]] = {}
+    async with reading(engine).begin() as connection:
+        for row in await connection.execute(query):
+            found.setdefault(row.sink, {})[row.account] = row.records
+    return found
 
 
 def _of(place: Place) -> list[ColumnElement[bool]]:

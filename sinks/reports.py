@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from runtime import metrics
@@ -29,6 +31,39 @@ Out = TypeVar("Out")
 Outgoing = tuple[str, bytes | None, bytes, Headers]
 
 
+@dataclass(slots=True, eq=False)
+class _Round:
+    """Records that are sent together."""
+
+    records: list[Outgoing] = field(default_factory=list)
+    sent: bool = False
+
+
+class _Rounds:
+    """Sends what has come while the round before was on its way.
+
+    A round is a batch for each partition. Many small ones would wait for each other in aiokafka, which counts the time
+    that a batch waits several times, and so gives up after seconds.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._next = _Round()
+        self._lock = asyncio.Lock()
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Return when Kafka has acknowledged the records; a KafkaError leaves open whether it has them."""
+        mine = self._next
+        mine.records += records
+        async with self._lock:
+            if mine is self._next:
+                self._next = _Round()
+            # Else sent by another, unless that one was cancelled or failed.
+            if not mine.sent:
+                await self._producer.send_all(mine.records)
+                mine.sent = True
+
+
 class Reports(Generic[Item, Out]):
     """The reports of one sink. Every method returns when Kafka has acknowledged what it sent.
 
@@ -40,7 +75,7 @@ class Reports(Generic[Item, Out]):
     ) -> None:
         self._sink = sink
         self._feed = feed
-        self._producer = producer
+        self._rounds = _Rounds(producer)
         self._outcomes = topic_prefix + feed.outcomes.name
         self._dead_letters = topic_prefix + DEADLETTERS.name
         self._at = at
@@ -53,7 +88,7 @@ class Reports(Generic[Item, Out]):
             for arrival, outcome in zip(arrivals, outcomes, strict=True)
         ]
         pairs = zip(arrivals, told, strict=True)
-        await self._producer.send_all([self._outcome(arrival.record, one) for arrival, one in pairs])
+        await self._rounds.send([self._outcome(arrival.record, one) for arrival, one in pairs])
         self._at("reported")
         for one in told:
             self._count(one)
@@ -70,7 +105,7 @@ class Reports(Generic[Item, Out]):
             first_failure_ms=now_ms if arrival.first_failure_ms is None else arrival.first_failure_ms,
             now_ms=now_ms,
         )
-        await self._producer.send_all([letter, self._outcome(arrival.record, told)])
+        await self._rounds.send([letter, self._outcome(arrival.record, told)])
         self._at("buried")
         self._count(told)
         log_event(
@@ -91,7 +126,7 @@ class Reports(Generic[Item, Out]):
         letter = self._letter(
             record, error=UNREADABLE, message=str(error), attempts=0, first_failure_ms=now_ms, now_ms=now_ms
         )
-        await self._producer.send_all([letter])
+        await self._rounds.send([letter])
         self._at("buried")
         metrics.DELIVERIES.labels(self._sink, "dead-lettered").inc()
         log_event(

@@ -195,11 +195,16 @@ class Worker(Generic[Item, Out]):
             if full or dispatch.unfinished >= self._settings.most_in_memory:
                 dispatch.make_room()
             if dispatch.unfinished >= self._settings.most_in_memory or (assigned and assigned <= full):
-                await self._room.wait()
+                # Also without news: what keeps failing is worth putting aside after a while.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await self._room.wait()
                 continue
             at_most = min(READ_AT_ONCE, self._settings.most_in_memory - dispatch.unfinished)
             batches = await consumer.read(wait_s=POLL_S, at_most=at_most, skip=full)
             # No await from here on: a rebalance may begin at any, and these records would not be ours any more.
+            if not self._owned:  # it has begun: the next assignment starts from the last commit
+                continue
             self._joined = True
             for partition, records in batches.items():
                 if partition.number in dispatch.parking.loaded:

@@ -16,6 +16,7 @@ from runtime.settings import KafkaSettings
 from schemas.record import LogRecord
 
 _NEVER_MS = 2**31 - 1
+CANCELLED_COMMIT_S = 2.0
 
 
 class GroupConsumer:
@@ -112,10 +113,27 @@ class GroupConsumer:
         """
         offsets = {topic_partition(partition): at for partition, at in positions.items()}
         try:
-            await self._kafka.commit(offsets)
+            await self._commit(offsets)
         except (CommitFailedError, IllegalStateError, RebalanceInProgressError):
             return False
         return True
+
+
+    async def _commit(self, offsets: dict[Any, int]) -> None:
+        """One that is under way when its caller is cancelled is brought to its end.
+
+        aiokafka goes on with it in a task of its own, which nobody would look at.
+        """
+        committing = asyncio.ensure_future(self._kafka.commit(offsets))
+        try:
+            await asyncio.shield(committing)
+        except asyncio.CancelledError:
+            _, late = await asyncio.wait({committing}, timeout=CANCELLED_COMMIT_S)
+            for task in late:
+                task.cancel()
+            if not late and not committing.cancelled():
+                committing.exception()
+            raise
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped

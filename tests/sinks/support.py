@@ -12,6 +12,7 @@ from runtime.database import Database, open_database
 from runtime.kafka import KafkaError, LogReader, Producer
 from runtime.kafka.topics import committed_offsets, ensure_topics
 from runtime.settings import KafkaSettings, StoreSettings
+from runtime.store_schema import upgrade
 from schemas.change import EntityChange, cloud_event_headers
 from schemas.encoding import decode, encode
 from schemas.record import LogRecord
@@ -172,10 +173,8 @@ class Topics:
 async def open_topics(settings: KafkaSettings, store: StoreSettings) -> AsyncIterator[Topics]:
     await ensure_topics(settings, [CHANGES, DELIVERIES, DEADLETTERS])
     async with Producer.open(settings, client_id="test") as producer, open_database(store) as database:
-        topics = Topics(settings, producer, database)
-        await topics.stores.parking.create_tables()
-        await topics.stores.letters.create_tables()
-        yield topics
+        await upgrade(database)
+        yield Topics(settings, producer, database)
 
 
 QUICK = Pauses(first_s=0.01, longest_s=0.05)
