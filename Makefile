@@ -9,7 +9,7 @@ MINUTES ?= 3
 PROFILE ?= single
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos ingest-chaos bench check format schemas lock clean
+.PHONY: help run test chaos ingest-chaos sinks-chaos bench check format schemas lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -15,7 +15,19 @@ from cryptography.fernet import Fernet
 from cyclopts import App, Parameter
 from rich.markup import escape
 
-from runtime.console import DEFAULT_CONFIG, ERR, FAILED, MISCONFIGURED, OK, OUT, Config
+from runtime.console import (
+    DEFAULT_CONFIG,
+    ERR,
+    FAILED,
+    LOOPBACK,
+    MISCONFIGURED,
+    OK,
+    OUT,
+    Config,
+    Instance,
+    OpsHost,
+    OpsPort,
+)
 from runtime.kafka import KafkaError
 from runtime.process import run_process
 from runtime.settings import Settings, read_settings
@@ -26,10 +38,12 @@ app = App(
     help="Event-stream pipeline for ServiceTrade: no webhook lost, one actionable change per entity.",
     version=lambda: version("tradewind"),
 )
-sink_app = App(name="sink", help="Run a sink: a worker that acts on every change.")
 rules_app = App(name="rules", help="Filters and waiting times per account.")
-app.command(sink_app)
 app.command(rules_app)
+app.command("runtime.sink_cli:sink_app", name="sink", help="Run a sink: a worker that acts on every change.")
+app.command("runtime.mirror_cli:mirror_app", name="mirror", help="Fill the mirror with what was there before.")
+app.command("runtime.command_cli:command_app", name="command", help="Have an API call performed on ServiceTrade.")
+app.command("runtime.deadletter_cli:deadletters_app", name="deadletters", help="What could not be used or delivered.")
 app.command("runtime.session_cli:session_app", name="session", help="The shared ServiceTrade session of each account.")
 app.command("runtime.secret_cli:secret_app", name="secret", help="The secrets of the accounts' webhook URLs.")
 
@@ -40,15 +54,6 @@ _SUBSCRIPTIONS = {
 }
 for _name, _help in _SUBSCRIPTIONS.items():
     app.command(f"runtime.subscription_cli:{_name}", name=_name, help=_help)
-
-OpsPort = Annotated[int | None, Parameter(help="Port of /livez, /readyz and /metrics, instead of the configured one.")]
-OpsHost = Annotated[str, Parameter(help="Address of /livez, /readyz and /metrics.")]
-Instance = Annotated[
-    str | None,
-    Parameter(help="Name of this worker, the same after a restart (default: the host's name)."),
-]
-
-LOOPBACK = "127.0.0.1"
 
 
 def main() -> None:
@@ -108,24 +113,6 @@ def processors(
         name,
         lambda stop: run(settings, instance=name, ops_host=ops_host, ops_port=port, accept_loss=accept_loss, stop=stop),
     )
-
-
-@sink_app.command
-def mirror(
-    *,
-    config: Config = DEFAULT_CONFIG,
-    instance: Instance = None,
-    ops_port: OpsPort = None,
-    ops_host: OpsHost = LOOPBACK,
-) -> int:
-    """Keep a copy of every changed entity in the SQL store."""
-    from sinks.main import Ops, run_mirror
-
-    settings = read_settings(config)
-    port = settings.sinks.mirror.ops_port if ops_port is None else ops_port
-    name = instance or f"mirror-{socket.gethostname()}"
-    ops = Ops(instance=name, host=ops_host, port=port)
-    return _worker(settings, name, lambda stop: run_mirror(settings, ops, stop))
 
 
 def _worker(settings: Settings, name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:

@@ -15,3 +15,12 @@ ERR = Console(stderr=True)
 
 DEFAULT_CONFIG = Path("tradewind.toml")
 Config = Annotated[Path, Parameter(name=["--config", "-c"], help="The configuration file.", env_var="TRADEWIND_CONFIG")]
+
+OpsPort = Annotated[int | None, Parameter(help="Port of /livez, /readyz and /metrics, instead of the configured one.")]
+OpsHost = Annotated[str, Parameter(help="Address of /livez, /readyz and /metrics.")]
+Instance = Annotated[
+    str | None,
+    Parameter(help="Name of this worker, the same after a restart (default: the host's name)."),
+]
+
+LOOPBACK = "127.0.0.1"

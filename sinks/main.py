@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,13 +15,20 @@ from runtime.kafka.topics import require_topics
 from runtime.ops import Status, ops_server
 from runtime.settings import Settings
 from runtime.sink_settings import SinkSettings
-from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES, Topic
+from runtime.store_schema import upgrade
+from schemas.topics import DEADLETTERS
 from servicetrade.client import ServiceTradeClient, open_client
 from servicetrade.session_store import SessionStore
 from sinks.changes_feed import ChangesFeed
+from sinks.command import CommandSink
+from sinks.command_store import CommandStore
+from sinks.commands_feed import CommandsFeed
+from sinks.custom import open_custom
 from sinks.dispatch import Stores
 from sinks.feed import Feed
+from sinks.forward import open_forward
 from sinks.limits import Limits
+from sinks.memory_store import MemoryStore
 from sinks.mirror import Mirror
 from sinks.mirror_store import MirrorStore
 from sinks.open_letters import OpenLetters
@@ -98,14 +105,62 @@ async def run_mirror(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
         sink = Mirror(parts.client, MirrorStore(parts.database))
         yield [parts.worker(sink, ChangesFeed(), settings.sinks.mirror)]
 
-    await _run(settings, ops, stop, [CHANGES, DELIVERIES, DEADLETTERS], workers)
+    await _run(settings, ops, stop, ChangesFeed, workers)
+
+
+async def run_command(settings: Settings, ops: Ops, stop: asyncio.Event) -> None:
+    """Perform commands until `stop` is set.
+
+    Raises: see `_run`.
+    """
+
+    @asynccontextmanager
+    async def workers(parts: Parts) -> AsyncIterator[Workers]:
+        sink = CommandSink(parts.client, CommandStore(parts.database))
+        yield [parts.worker(sink, CommandsFeed(), settings.sinks.command)]
+
+    await _run(settings, ops, stop, CommandsFeed, workers)
+
+
+async def run_forward(settings: Settings, names: Sequence[str], ops: Ops, stop: asyncio.Event) -> None:
+    """Forward changes to these subscribers, each with a worker and a place of its own, until `stop` is set.
+
+    Raises: see `_run`; SettingsError too if a subscriber's URL or ca_file cannot be used.
+    """
+
+    @asynccontextmanager
+    async def workers(parts: Parts) -> AsyncIterator[Workers]:
+        async with AsyncExitStack() as stack:
+            store, found = MemoryStore(parts.database), []
+            for name in names:
+                how = settings.sinks.forward[name]
+                sink = await stack.enter_async_context(open_forward(name, how, store))
+                found.append(parts.worker(sink, ChangesFeed(how.wants), how))
+            yield found
+
+    await _run(settings, ops, stop, ChangesFeed, workers)
+
+
+async def run_custom(settings: Settings, name: str, ops: Ops, stop: asyncio.Event) -> None:
+    """Give changes to a function of the user's until `stop` is set.
+
+    Raises: see `_run`; SettingsError too if the function cannot be used.
+    """
+
+    @asynccontextmanager
+    async def workers(parts: Parts) -> AsyncIterator[Workers]:
+        how = settings.sinks.custom[name]
+        async with open_custom(name, how, parts.client, MemoryStore(parts.database)) as sink:
+            yield [parts.worker(sink, ChangesFeed(how.wants), how)]
+
+    await _run(settings, ops, stop, ChangesFeed, workers)
 
 
 async def _run(
     settings: Settings,
     ops: Ops,
     stop: asyncio.Event,
-    topics: list[Topic],
+    feed: type[ChangesFeed | CommandsFeed],
     workers: Callable[[Parts], AbstractAsyncContextManager[Workers]],
 ) -> None:
     """Run the workers of one process until `stop` is set.
@@ -119,7 +174,7 @@ async def _run(
     async with ops_server(ops.host, ops.port, status, status.shown):
         if not await reached_broker(settings.kafka, stop):
             return
-        await require_topics(settings.kafka, topics)
+        await require_topics(settings.kafka, [feed.topic, feed.outcomes, DEADLETTERS])
         async with (
             _parts(settings, ops.instance) as parts,
             workers(parts) as working,
@@ -137,14 +192,7 @@ async def _parts(settings: Settings, instance: str) -> AsyncIterator[Parts]:
         Producer.open(settings.kafka, client_id=instance) as producer,
         open_database(settings.store) as database,
     ):
-        await _create_tables(database, settings)
+        await upgrade(database)
         sessions = SessionStore(database, settings.store.key)
         async with open_client(settings.servicetrade, settings.accounts, sessions) as client:
             yield Parts(settings=settings, instance=instance, producer=producer, database=database, client=client)
-
-
-async def _create_tables(database: Database, settings: Settings) -> None:
-    await SessionStore(database, settings.store.key).create_tables()
-    await MirrorStore(database).create_tables()
-    await ParkingStore(database, "", "").create_tables()
-    await OpenLetters(database).create_tables()
