@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import contenders, firing, hostile, ingest, ingest_contenders, memory, restore, throughput
+from bench import (
+    contenders,
+    firing,
+    hostile,
+    ingest,
+    ingest_contenders,
+    memory,
+    restore,
+    sinks,
+    sinks_tables,
+    throughput,
+)
 from bench.results_file import Table
 
 Report = Callable[[str], None]
@@ -114,6 +125,15 @@ SECTIONS: tuple[Section, ...] = (
         more=lambda figures: [
             ("Ingest: targets", "Ratios are medians over the rounds.", ingest.TARGET_HEADS, ingest.target_rows(figures))
         ],
+    ),
+    Section(
+        name="sinks",
+        title=sinks_tables.TITLE,
+        heads=sinks_tables.HEADS,
+        measure=lambda report, options: sinks.measure(report, sinks.Size(rounds=options.runs)),
+        rows=sinks_tables.rows,
+        about=sinks_tables.about,
+        more=sinks_tables.more,
     ),
     _against_targets("memory", "Memory of the state", memory.measure, memory.rows),
     _against_targets("firing", "Firing error", firing.measure, firing.rows),
