@@ -16,6 +16,7 @@ from runtime.console import DEFAULT_CONFIG, FAILED, LOOPBACK, OK, OUT, Config, I
 from runtime.database import open_database
 from runtime.process import run_process
 from runtime.settings import Settings, read_settings
+from runtime.store_schema import upgrade
 from schemas.errors import SettingsError
 from sinks.main import Ops, run_command, run_custom, run_forward, run_mirror
 from sinks.sink_desk import SinkDesk, SinkState
@@ -103,8 +104,9 @@ def status(*, config: Config = DEFAULT_CONFIG) -> int:
     for state in states:
         if state.halted is not None:
             since = datetime.fromtimestamp(state.halted.since_ms / 1000, UTC)
-            OUT.print(f"{state.sink} is halted since {since:%Y-%m-%d %H:%M:%S} UTC: {escape(state.halted.reason)}")
-            OUT.print(f"once that is dealt with: tradewind sink resume {state.sink}", highlight=False)
+            said = f"{state.sink} is halted since {since:%Y-%m-%d %H:%M:%S} UTC: {escape(state.halted.reason)}"
+            OUT.print(said, highlight=False, soft_wrap=True)
+            OUT.print(f"once that is dealt with: tradewind sink resume {state.sink}", highlight=False, soft_wrap=True)
     return FAILED if any(state.halted is not None for state in states) else OK
 
 
@@ -141,6 +143,7 @@ def _at_desk(config: Config, work: Callable[[SinkDesk], Awaitable[T]]) -> T:
     async def run() -> T:
         settings = read_settings(config)
         async with open_database(settings.store, create=False) as database:
+            await upgrade(database)
             return await work(SinkDesk(settings, database))
 
     return asyncio.run(run())

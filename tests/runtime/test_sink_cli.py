@@ -108,10 +108,15 @@ async def test_a_sink_that_is_not_configured_is_named_with_those_that_are(config
         await asyncio.to_thread(run, config, "resume", "forward/crm")
 
 
-async def test_a_store_that_no_sink_has_used_yet_is_a_sentence(config: Path) -> None:
+async def test_before_a_sink_has_used_the_store_nothing_waits(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with open_database(store_of(config)):
         pass
-    with pytest.raises(StoreError, match="start a sink"):
+    assert await asyncio.to_thread(run, config, "status") == 0
+    assert capsys.readouterr().out.count("delivers") == 3
+
+
+async def test_without_a_store_there_is_a_sentence(config: Path) -> None:
+    with pytest.raises(StoreError, match="is not there"):
         await asyncio.to_thread(run, config, "status")
 
 
