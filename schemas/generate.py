@@ -16,13 +16,32 @@ import yaml
 from pydantic import TypeAdapter
 
 from schemas.change import EntityChange
+from schemas.command import Command, CommandResult
 from schemas.deadletter import HEADER_PREFIX, DeadLetter
 from schemas.delivery import Delivery
 from schemas.rules import RulesInForce
-from schemas.topics import CONTROL_HEADER, DEADLETTERS, MAX_RECORD_BYTES, RECEIPT_HEADER, TOPICS, WEBHOOKS, Topic
+from schemas.topics import (
+    CHANGES,
+    COMMANDS,
+    CONTROL_HEADER,
+    DEADLETTERS,
+    ELEMENTS_HEADER,
+    MAX_RECORD_BYTES,
+    RECEIPT_HEADER,
+    REDRIVE_TO_HEADER,
+    REDRIVES_HEADER,
+    RESOLUTION_HEADER,
+    RESOLUTIONS,
+    RESOLVES_HEADER,
+    TOPICS,
+    WEBHOOKS,
+    Topic,
+)
 
 HERE = Path(__file__).parent
-PAYLOADS: tuple[type, ...] = (EntityChange, Delivery, RulesInForce)
+PAYLOADS: tuple[type, ...] = (EntityChange, Delivery, RulesInForce, CommandResult)
+WRITTEN_BY_OTHERS: tuple[type, ...] = (Command,)
+"""These may leave out what has a default, and must not add anything."""
 CHANGE_HEADERS = {
     "ce_specversion": "1.0",
     "ce_id": "id of the change",
@@ -33,19 +52,63 @@ CHANGE_HEADERS = {
     "ce_sequence": "sequence of the change",
     "content-type": "application/json",
 }
+REDRIVE_HEADERS = {
+    REDRIVE_TO_HEADER: "present: redriven by a person, and meant for this sink alone",
+    REDRIVES_HEADER: "how often it has been redriven",
+}
+HEADERS = {
+    WEBHOOKS.name: {
+        RECEIPT_HEADER: "unique id of the request",
+        CONTROL_HEADER: "present: not a webhook, skip it",
+        ELEMENTS_HEADER: "on a redriven webhook: comma-separated indices of the only elements to process",
+        **REDRIVE_HEADERS,
+    },
+    CHANGES.name: {**CHANGE_HEADERS, **REDRIVE_HEADERS},
+    COMMANDS.name: REDRIVE_HEADERS,
+    DEADLETTERS.name: {
+        **{
+            HEADER_PREFIX + item.name.replace("_", "-"): f"{item.name.replace('_', ' ')} of the failure"
+            for item in fields(DeadLetter)
+        },
+        RESOLUTION_HEADER: f"present: not a dead letter, but what was done about one: {' or '.join(RESOLUTIONS)}",
+        RESOLVES_HEADER: "beside it: offset of that dead letter in the same partition",
+    },
+}
+COMMAND_RULES = [
+    {
+        "if": {"properties": {"method": {"const": "POST"}}},
+        "then": {"properties": {"entity_id": {"type": "null"}}},
+        "else": {
+            "properties": {"entity_id": {"type": "string"}, "check": {"type": "null"}},
+            "required": ["entity_id"],
+        },
+    },
+    {
+        "if": {"properties": {"method": {"const": "DELETE"}}},
+        "then": {"properties": {"body": {"type": "null"}}},
+        "else": {"properties": {"body": {"type": "object"}}, "required": ["body"]},
+    },
+]
+"""What belongs to which method, as `decode_command` has it."""
 
 
 def json_schema(payload: type) -> dict[str, Any]:
     """JSON Schema 2020-12 of a record value."""
-    return {
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:tradewind:{payload.__name__}",
         **TypeAdapter(payload).json_schema(mode="serialization"),
     }
+    if payload in WRITTEN_BY_OTHERS:
+        for definition in [schema, *schema.get("$defs", {}).values()]:
+            definition["additionalProperties"] = False
+    if payload is Command:
+        schema["allOf"] = COMMAND_RULES
+    return schema
 
 
 def asyncapi() -> dict[str, Any]:
-    """AsyncAPI 3.0 description of the topics that other systems may read."""
+    """AsyncAPI 3.0 description of the topics that other systems may read, and of the one that they may write."""
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -57,8 +120,8 @@ def asyncapi() -> dict[str, Any]:
         "defaultContentType": "application/json",
         "channels": {_slug(topic): _channel(topic) for topic in TOPICS},
         "operations": {
-            f"{'receive' if topic is WEBHOOKS else 'send'}{_name(topic)}": {
-                "action": "receive" if topic is WEBHOOKS else "send",
+            f"{_action(topic)}{_name(topic)}": {
+                "action": _action(topic),
                 "channel": {"$ref": f"#/channels/{_slug(topic)}"},
                 "summary": topic.summary,
             }
@@ -72,7 +135,7 @@ def generated() -> Mapping[Path, str]:
     """Every generated file and its text."""
     files = {
         HERE / "json" / f"{payload.__name__}.schema.json": json.dumps(json_schema(payload), indent=2) + "\n"
-        for payload in PAYLOADS
+        for payload in (*PAYLOADS, *WRITTEN_BY_OTHERS)
     }
     files[HERE / "asyncapi.yaml"] = yaml.safe_dump(asyncapi(), sort_keys=False, width=110, allow_unicode=True)
     return files
@@ -84,6 +147,10 @@ def _slug(topic: Topic) -> str:
 
 def _name(topic: Topic) -> str:
     return _slug(topic).capitalize()
+
+
+def _action(topic: Topic) -> str:
+    return "receive" if topic in (WEBHOOKS, COMMANDS) else "send"
 
 
 def _channel(topic: Topic) -> dict[str, Any]:
@@ -121,18 +188,7 @@ def _message(topic: Topic) -> dict[str, Any]:
 
 
 def _headers(topic: Topic) -> dict[str, Any]:
-    if topic is WEBHOOKS:
-        names = {RECEIPT_HEADER: "unique id of the request", CONTROL_HEADER: "present: not a webhook, skip it"}
-    elif topic is DEADLETTERS:
-        names = {
-            HEADER_PREFIX + item.name.replace("_", "-"): f"{item.name.replace('_', ' ')} of the failure"
-            for item in fields(DeadLetter)
-        }
-    elif topic.payload == EntityChange.__name__:
-        names = CHANGE_HEADERS
-    else:
-        names = {}
-    return {name: {"type": "string", "description": text} for name, text in names.items()}
+    return {name: {"type": "string", "description": text} for name, text in HEADERS.get(topic.name, {}).items()}
 
 
 def main() -> None:
