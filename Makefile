@@ -35,13 +35,17 @@ run: $(VENV)/.installed ## the whole pipeline on a real Kafka: a scripted office
 test: $(VENV)/.installed ## unit, contract and end-to-end tests (ARGS="-k ...")
 	@$(BIN)/python -m pytest $(ARGS)
 
-chaos: $(VENV)/.installed ## kill, freeze, stall and cut under load, then compare with an oracle (SEED= MINUTES= PROFILE=single|cluster)
+chaos: $(VENV)/.installed ## kill, freeze, stall and cut under load, then compare with an oracle; then sinks-chaos (SEED= MINUTES= PROFILE=single|cluster)
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)
+	@$(BIN)/python -m tests.sinks_chaos --seed $(SEED)
 
 ingest-chaos: $(VENV)/.installed ## kill, mute and fill up what ingest needs, then compare the raw log with what was answered (SEED=)
 	@$(BIN)/python -m tests.ingest_chaos --seed $(SEED) $(ARGS)
 
-bench: $(VENV)/.installed ## speed, memory, delay and restore, side by side with peers (half an hour; ARGS="--help")
+sinks-chaos: $(VENV)/.installed ## kill sinks, fail ServiceTrade and subscribers, lock accounts out, then compare (SEED= ARGS="--store postgres")
+	@$(BIN)/python -m tests.sinks_chaos --seed $(SEED) $(ARGS)
+
+bench: $(VENV)/.installed ## speed, memory, delay and restore, side by side with peers (forty minutes; ARGS="--help")
 	@$(BIN)/python -m bench $(ARGS)
 
 check: $(VENV)/.installed ## ruff and mypy --strict
