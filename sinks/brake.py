@@ -43,9 +43,25 @@ class Brake:
         self.halted: str | None = None
         """Why nothing is delivered until a person has looked at it."""
 
-    async def count_letter(self, account: str, record: LogRecord) -> None:
-        """A dead letter is about to be written; once more for the same record counts as one."""
-        await self._letters.add(self._sink, account, record)
+    async def count_letter(self, account: str, record: LogRecord) -> bool:
+        """A dead letter is about to be written; once more for the same record counts as one.
+
+        Returns:
+            Whether it was written before, by a worker that died before it could commit.
+        """
+        while True:
+            try:
+                return await self._letters.add(self._sink, account, record)
+            except StoreError as error:
+                self._complain(error)
+                await asyncio.sleep(POLL_S)
+
+    async def letter_written(self, record: LogRecord) -> None:
+        """The dead letter is in Kafka."""
+        try:
+            await self._letters.written(self._sink, record)
+        except StoreError as error:  # after a crash there will be a second one
+            self._complain(error)
 
     async def below_cap(self, account: str) -> bool:
         """Whether the account may have another dead letter."""
@@ -56,7 +72,12 @@ class Brake:
 
         The sink halts if most accounts are at the cap, or if this one is and putting it aside would help nothing.
         """
-        full = {name for name, count in (await self._counts()).items() if count >= self._limits.dead_letter_cap}
+        try:
+            counts = await self._counts()
+        except StoreError as error:  # the next letter asks again
+            self._complain(error)
+            return False
+        full = {name for name, count in counts.items() if count >= self._limits.dead_letter_cap}
         if account not in full:
             return False
         known = set(self._limits.accounts)
@@ -81,13 +102,16 @@ class Brake:
                 # An answer from before a halt of our own says nothing about it.
                 if halts == self._own_halts:
                     self._note(reason)
-            except StoreError as error:  # whoever needs the store for a delivery makes more of it
-                log_event(_log, "sink.retry", level=logging.WARNING, sink=self._sink, reason=str(error))
+            except StoreError as error:
+                self._complain(error)
             await asyncio.sleep(POLL_S)
 
     async def _counts(self) -> Mapping[str, int]:
         newer_than_ms = round((time.time() - self._limits.letters_kept_s) * 1000)
         return await self._letters.counts(self._sink, newer_than_ms=newer_than_ms)
+
+    def _complain(self, error: StoreError) -> None:
+        log_event(_log, "sink.retry", level=logging.WARNING, sink=self._sink, reason=str(error))
 
     def _note(self, reason: str | None) -> None:
         metrics.HALTED.labels(self._sink).set(reason is not None)

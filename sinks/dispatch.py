@@ -203,8 +203,9 @@ class Dispatch(Generic[Item, Out]):
             return
         except Reject as error:
             first.attempts += 1
-            await self.brake.count_letter(first.account, first.record)
-            await self._reports.rejected(first, error)
+            known = await self.brake.count_letter(first.account, first.record)
+            await self._reports.rejected(first, error, with_letter=not known)
+            await self.brake.letter_written(first.record)
             self._done(lane, [first])
             if await self.brake.after_letter(first.account, can_be_parked=True):
                 self._park(Place(account=first.account), "too many dead letters that nobody has dealt with", None)
@@ -298,8 +299,9 @@ class Dispatch(Generic[Item, Out]):
         name = (record.key or b"").decode(errors="replace").partition("/")[0]
         account = name if ACCOUNT_NAME.fullmatch(name) else ""
         try:
-            await self.brake.count_letter(account, record)
-            await self._reports.unreadable(record, error)
+            if not await self.brake.count_letter(account, record):
+                await self._reports.unreadable(record, error)
+                await self.brake.letter_written(record)
         finally:
             self._burying -= 1
         self._finished(record)

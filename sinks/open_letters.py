@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, bindparam, delete, func, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.sql import ColumnElement
 
 from runtime.database import database_now, reading, transaction, upsert
 from schemas.record import LogRecord
@@ -25,6 +39,8 @@ OPEN_DEAD_LETTERS = Table(
     Column("account", String(63), nullable=False),
     # Unix milliseconds, the database's.
     Column("at_ms", BigInteger, nullable=False),
+    # Whether the letter is in Kafka for certain.
+    Column("written", Boolean, nullable=False),
 )
 
 _KEY = ("sink", "topic", "partition", "position")
@@ -51,8 +67,12 @@ class OpenLetters:
         self._engine = engine
 
     @transaction
-    async def add(self, sink: str, account: str, record: LogRecord) -> None:
-        """Note that the sink gives the record up; for one that is noted this changes nothing."""
+    async def add(self, sink: str, account: str, record: LogRecord) -> bool:
+        """Note that the sink gives the record up; for one that is noted this changes nothing.
+
+        Returns:
+            Whether its letter is in Kafka already, so that no other has to be sent.
+        """
         values = {
             "sink": sink,
             "topic": record.topic,
@@ -60,9 +80,18 @@ class OpenLetters:
             "position": record.offset,
             "account": account,
             "at_ms": database_now(),
+            "written": False,
         }
         async with self._engine.begin() as connection:
             await connection.execute(upsert(connection, OPEN_DEAD_LETTERS, values))
+            query = select(OPEN_DEAD_LETTERS.c.written).where(*_is(sink, record))
+            return bool((await connection.execute(query)).scalar_one())
+
+    @transaction
+    async def written(self, sink: str, record: LogRecord) -> None:
+        """Note that the letter is in Kafka; nothing happens if somebody has dealt with it meanwhile."""
+        async with self._engine.begin() as connection:
+            await connection.execute(update(OPEN_DEAD_LETTERS).where(*_is(sink, record)).values(written=True))
 
     @transaction
     async def counts(self, sink: str, *, newer_than_ms: int) -> dict[str, int]:
@@ -97,3 +126,8 @@ class OpenLetters:
         rows = [{f"its_{name}": getattr(original, name) for name in _KEY} for original in sorted(originals)]
         async with self._engine.begin() as connection:
             await connection.execute(statement, rows)
+
+
+def _is(sink: str, record: LogRecord) -> list[ColumnElement[bool]]:
+    values = (sink, record.topic, record.partition, record.offset)
+    return [OPEN_DEAD_LETTERS.c[name] == value for name, value in zip(_KEY, values, strict=True)]

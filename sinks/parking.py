@@ -7,7 +7,6 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +24,7 @@ _log = logging.getLogger(__name__)
 BATCH = 500
 """Records that are brought back at a time, once a single one got through."""
 COUNT_EVERY_S = 5.0
+STORE_PAUSE_S = 1.0
 
 Where = tuple[int, int]
 """Partition and offset."""
@@ -183,8 +183,12 @@ class Parking:
                 tasks.create_task(self._count())
                 while True:
                     self._wake.clear()
-                    await self._write()
-                    wait_s = self._begin_drains(tasks)
+                    try:
+                        await self._write()
+                        wait_s = self._begin_drains(tasks)
+                    except StoreError as error:
+                        self._complain(error)
+                        wait_s = STORE_PAUSE_S
                     try:
                         async with asyncio.timeout(wait_s):
                             await self._wake.wait()
@@ -205,7 +209,13 @@ class Parking:
             return
         # Its place of now: it may have got one of its own since it was put aside.
         placed = [(self.place_of(arrival.key, arrival.account), arrival) for arrival in pending]
-        await self._store.put([(place, arrival.key, arrival.record) for place, arrival in placed if place is not None])
+        rows = [(place, arrival.key, arrival.record) for place, arrival in placed if place is not None]
+        try:
+            await self._store.put(rows)
+        except StoreError:
+            if term == self._term:
+                self._pending[:0] = pending
+            raise
         self._at("parked")
         # Otherwise the partitions were handed over meanwhile, and their progress is forgotten.
         if term == self._term:
@@ -257,6 +267,9 @@ class Parking:
     async def _drain(self, waiting: _Waiting) -> None:
         try:
             await self._bring_back(waiting)
+        except StoreError as error:
+            self._complain(error)
+            waiting.pause(None)
         finally:
             waiting.task = None
             self._wake.set()
@@ -314,13 +327,17 @@ class Parking:
             self._deliver(arrival)
         return drain
 
+    def _complain(self, error: StoreError) -> None:
+        log_event(_log, "sink.retry", level=logging.WARNING, sink=self._sink, reason=str(error))
+
     async def _count(self) -> None:
         """Keep the metric true."""
         while True:
             counts: Mapping[str, int] = {}
-            # Whoever needs the store for a delivery makes more of its failure.
-            with suppress(StoreError):
+            try:
                 counts = await self._store.counts(self.loaded) if self.loaded else {}
+            except StoreError as error:
+                self._complain(error)
             for account in self._counted | counts.keys():
                 metrics.PARKED.labels(self._sink, account).set(counts.get(account, 0))
             self._counted = set(counts)

@@ -247,7 +247,9 @@ def _headers_text(record: LogRecord) -> str:
 
 
 def _record(row: Row[Any]) -> LogRecord:
-    headers = ((name, None if value is None else bytes.fromhex(value)) for name, value in decode(row.headers.encode()))
+    headers: Any = (
+        (name, None if value is None else bytes.fromhex(value)) for name, value in decode(row.headers.encode())
+    )
     return LogRecord(
         topic=row.topic,
         partition=row.partition,

@@ -93,8 +93,8 @@ class Reports(Generic[Item, Out]):
         for one in told:
             self._count(one)
 
-    async def rejected(self, arrival: Arrival[Item], error: Reject) -> None:
-        """The sink can never deliver this."""
+    async def rejected(self, arrival: Arrival[Item], error: Reject, *, with_letter: bool) -> None:
+        """The sink can never deliver this; its dead letter goes along, unless it was written before."""
         now_ms = _now_ms()
         told = self._feed.tell_rejected(arrival, error, sink=self._sink, now_ms=now_ms)
         letter = self._letter(
@@ -105,7 +105,8 @@ class Reports(Generic[Item, Out]):
             first_failure_ms=now_ms if arrival.first_failure_ms is None else arrival.first_failure_ms,
             now_ms=now_ms,
         )
-        await self._rounds.send([letter, self._outcome(arrival.record, told)])
+        outcome = self._outcome(arrival.record, told)
+        await self._rounds.send([letter, outcome] if with_letter else [outcome])
         self._at("buried")
         self._count(told)
         log_event(

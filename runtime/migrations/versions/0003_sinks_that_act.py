@@ -70,4 +70,5 @@ def _waiting() -> None:
         sa.Column("position", sa.BigInteger, primary_key=True),
         sa.Column("account", sa.String(63), nullable=False),
         sa.Column("at_ms", sa.BigInteger, nullable=False),
+        sa.Column("written", sa.Boolean, nullable=False),
     )
