@@ -145,6 +145,6 @@ def _http(settings: ServiceTradeSettings) -> httpx.AsyncClient:
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         # The governor bounds each account; a pool that is too small would make accounts wait for each other.
         # Servers close idle connections after 5 s or more; a request that is sent at that moment gets no answer.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=3.0),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=3.0),
         trust_env=outwards,
     )
