@@ -40,6 +40,10 @@ Event = Literal[
     "sink.unparked",  # all that was put aside has been delivered
     "sink.halted",  # the sink delivers nothing until a person has looked at it: tradewind sink resume NAME
     "sink.resumed",
+    "store.migrated",  # the store's tables were made, or brought to this version's schema
+    "custom.failed",  # a custom sink's own function raised what it should not, with the traceback; it is tried again
+    "command.uncertain",  # nobody can tell whether a command was performed: a person has to look
+    "command.overtaken",  # two workers had one command in hand; if its step is not `intended`, look for two effects
     "session.dead",  # ServiceTrade says that the shared session is dead, so a login follows
     "session.login",  # a new shared session was made; often: something kills sessions
     "session.login_failed",  # with the reason, and how long no worker tries again; only this account waits
@@ -96,7 +100,7 @@ def set_up_logs(process: str, level: str) -> None:
     handler.setFormatter(JsonFormatter(process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # These tell each connection attempt and each request at info level; their warnings matter.
-    for name in ("aiokafka", "aiosqlite", "faust", "mode", "httpx", "httpcore", "uvicorn"):
+    for name in ("aiokafka", "aiosqlite", "alembic", "faust", "mode", "httpx", "httpcore", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
     throttle = _AtMostOncePer(5.0)
     # A logger's filter does not hold for its children, so each that repeats itself gets it.

@@ -172,6 +172,12 @@ HALTED = Gauge(
     ["sink"],
     registry=REGISTRY,
 )
+FORWARDED = Counter(
+    "tradewind_forward_requests_total",
+    "Changes sent to subscribers by the status of the answer (0: none). Anything but 2xx is a subscriber in trouble",
+    ["sink", "status"],
+    registry=REGISTRY,
+)
 API_REQUESTS = Counter(
     "tradewind_servicetrade_requests_total",
     "Requests to ServiceTrade by account, kind of request and status (0: no answer)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import httpx
@@ -25,6 +26,17 @@ OVERLAP_S = 300
 """What an incremental read goes back further than it was asked to: a clock that is off, a transaction that was slow."""
 
 _FAILURES: Mapping[int, type[ApiError]] = {404: NotFound, 403: PermissionDenied}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list."""
+
+    number: int
+    """From 1."""
+    total: int
+    """How many there are, as this page's answer tells: another one may tell otherwise."""
+    items: Sequence[dict[str, Any]]
 
 
 class Account:
@@ -74,6 +86,26 @@ class Account:
             params: of the query; they win over the catalogue's.
             updated_since: Unix seconds; items that were updated at this time or later, and up to `OVERLAP_S` before.
         """
+        async for page in self.pages(entity_type, params, updated_since=updated_since):
+            for item in page.items:
+                yield item
+
+    async def pages(
+        self,
+        entity_type: str,
+        params: Mapping[str, Param] | None = None,
+        *,
+        updated_since: int | None = None,
+        first: int = 1,
+    ) -> AsyncIterator[Page]:
+        """The pages that `list` is made of, at least one, for whoever wants to go on later from where he was.
+
+        Args:
+            entity_type: see `list`.
+            params: see `list`.
+            updated_since: see `list`.
+            first: number of the page to begin with; one that is beyond the last is empty.
+        """
         kind = self._catalogue.of(entity_type)
         query: dict[str, Param] = dict(kind.list_query)
         if kind.page_limit is not None:
@@ -82,20 +114,18 @@ class Account:
         if since is not None:
             query["updatedAfter"] = since
         query |= params or {}
-        page, last = 1, 1
-        while page <= last:
-            response = await self._send("GET", entity_type, self._path(entity_type), params={**query, "page": page})
+        number, last = first, first
+        while number <= last:
+            response = await self._send("GET", entity_type, self._path(entity_type), params={**query, "page": number})
             data = _data(response)
             items = items_of(data, kind.list_key)
             if items is None:
                 raise ApiError(response.status_code, ("the answer holds no list",))
-            for item in items:
-                if not isinstance(item, dict):
-                    raise ApiError(response.status_code, ("the list holds something else than entities",))
-                # Not every resource knows updatedAfter; one that does not answers with everything.
-                if since is None or not isinstance(item.get("updated"), int) or item["updated"] >= since:
-                    yield item
-            page, last = page + 1, total_pages(data)
+            if not all(isinstance(item, dict) for item in items):
+                raise ApiError(response.status_code, ("the list holds something else than entities",))
+            last = total_pages(data)
+            yield Page(number, last, [item for item in items if since is None or _may_be_as_new(item, since)])
+            number += 1
 
     async def create(self, entity_type: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST a new entity; returns it as ServiceTrade answers it, {} if it answers nothing."""
@@ -173,6 +203,11 @@ class Account:
         if not re.fullmatch(r"[1-9][0-9]{0,18}", str(entity_id)):
             raise ValueError(f"not an entity id: {entity_id!r}")
         return f"{path}/{entity_id}"
+
+
+def _may_be_as_new(item: Mapping[str, Any], since: int) -> bool:
+    # Not every resource knows updatedAfter; one that does not answers with everything.
+    return not isinstance(item.get("updated"), int) or item["updated"] >= since
 
 
 def _query_value(value: Param) -> str:

@@ -11,7 +11,12 @@ from schemas.encoding import encode
 from sinks.outcome import ALREADY_DELIVERED, Outcome, Skipped
 
 SUPERSEDED = Skipped("superseded")
-"""A later change of the entity was waiting too, and one read serves both."""
+"""A read that began after this change had been appended serves a later change of the entity, and this one too."""
+
+LONGEST_STATUS = 200
+"""Characters of the column; ServiceTrade's have less than 20, and an index of PostgreSQL's does not hold any text."""
+
+_ESCAPED_NUL = b"\\u0000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +24,7 @@ class Snapshot:
     """What one GET found, as the columns of the mirror."""
 
     data: str
-    """The entity as ServiceTrade answered it, JSON."""
+    """The entity as ServiceTrade answered it, JSON; without U+0000, which PostgreSQL's JSONB does not hold."""
     name: str | None
     status: str | None
     created_at: int | None
@@ -40,10 +45,14 @@ class Version:
 
 def snapshot_of(entity: Mapping[str, Any]) -> Snapshot:
     """Pick the columns; what ServiceTrade leaves out, or sends in another shape, is None."""
+    data = encode(dict(entity))
+    if _ESCAPED_NUL in data:
+        # It may also be a backslash and five characters, so the text alone does not tell what to take out.
+        data = encode(_without_nul(entity))
     return Snapshot(
-        data=encode(dict(entity)).decode(),
+        data=data.decode(),
         name=_text(entity.get("name")),
-        status=_text(entity.get("status")),
+        status=_text(entity.get("status"), LONGEST_STATUS),
         created_at=_seconds(entity.get("created")),
         updated_at=_seconds(entity.get("updated")),
     )
@@ -83,9 +92,21 @@ def outcomes_of(changes: Sequence[EntityChange], last_sequence: str, newest: Out
     return found
 
 
-def _text(value: Any) -> str | None:
-    # PostgreSQL's text holds any character but this one; `data` has it escaped.
-    return value.replace("\0", "") if isinstance(value, str) else None
+def _text(value: Any, most: int | None = None) -> str | None:
+    # PostgreSQL's text holds any character but this one.
+    return value.replace("\0", "")[:most] if isinstance(value, str) else None
+
+
+def _without_nul(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("\0", "")
+        case Mapping():
+            return {_without_nul(name): _without_nul(inner) for name, inner in value.items()}
+        case list():
+            return [_without_nul(inner) for inner in value]
+        case _:
+            return value
 
 
 def _seconds(value: Any) -> int | None:

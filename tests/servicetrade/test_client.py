@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from runtime.settings import ServiceTradeSettings, StoreSettings
 from runtime.toml_reader import Secret
 from schemas.errors import ApiError, ApiUnreachable, LoginRefused, LoginUnavailable, NotFound, PermissionDenied
-from servicetrade.account import Account
+from servicetrade.account import Account, Page
 from servicetrade.client import open_client, short_session
 from servicetrade.governor import Governor
 from tests.servicetrade.conftest import ACCOUNT, OpenAccount, OpenStore
@@ -98,6 +98,28 @@ async def test_a_list_without_valid_page_count_is_one_page_under_either_spelling
     api.answers.append(JSONResponse({"data": {}}))
     with pytest.raises(ApiError):
         [item async for item in account.list("job")]
+
+
+async def test_a_list_can_be_gone_on_with_from_a_page_and_says_how_many_there_are(
+    api: FakeServiceTrade, account: Account
+) -> None:
+    jobs: list[dict[str, int]] = [{"id": 1, "updated": 699}, {"id": 2, "updated": 700}]
+    for total in (4, 3):  # it shrinks meanwhile
+        api.answers.append(JSONResponse({"data": {"totalPages": total, "jobs": jobs}}))
+    found = [page async for page in account.pages("job", {"limit": 2}, updated_since=1000, first=2)]
+    assert found == [Page(2, 4, jobs[1:]), Page(3, 3, jobs[1:])]
+    assert [query["page"] for query in api.queries] == ["2", "3"]
+    assert {query["updatedAfter"] for query in api.queries} == {"700"}
+    api.answers.append(JSONResponse({"data": {"totalPages": 3, "jobs": []}}))
+    assert [page async for page in account.pages("job", first=9)] == [Page(9, 3, [])]
+
+
+async def test_a_page_that_holds_something_else_than_entities_is_an_error(
+    api: FakeServiceTrade, account: Account
+) -> None:
+    api.answers.append(JSONResponse({"data": {"jobs": [{"id": 1}, "2"]}}))
+    with pytest.raises(ApiError, match="something else"):
+        [page async for page in account.pages("job")]
 
 
 async def test_entities_are_created_updated_and_deleted_also_when_answers_are_empty(
