@@ -13,6 +13,7 @@ RUN python -m pip install --only-binary :all: --require-hashes -r build.lock \
 # The star: the licence goes into the wheel where there is one.
 COPY pyproject.toml README.md ./
 COPY audit audit
+COPY cli cli
 COPY demo demo
 COPY ingest ingest
 COPY processors processors

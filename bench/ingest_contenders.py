@@ -148,7 +148,7 @@ def write_config(run: Run) -> Path:
 
 
 def _start_ours(run: Run) -> AbstractContextManager[Child]:
-    command = [sys.executable, "-m", "runtime.cli", "ingest", "--config", str(write_config(run))]
+    command = [sys.executable, "-m", "cli.main", "ingest", "--config", str(write_config(run))]
     return child(command, run.log, env={UNUSED_ENV: "of-no-use-in-this-measurement"})
 
 

@@ -133,7 +133,7 @@ class Run:
             words += ["--instance", f"{self.label}-{command[-1]}"]
         secrets = {KEY_ENV: self.site.key, PASSWORD_ENV: PASSWORD, HOOK_ENV: HOOK_SECRET}
         log = self.site.stage.folder / f"{self.label}-{command[-1]}.log"
-        with child([sys.executable, "-m", "runtime.cli", *words], log, env=secrets) as process:
+        with child([sys.executable, "-m", "cli.main", *words], log, env=secrets) as process:
             await _until_ready(process, ops_port)
             yield process
 

@@ -204,7 +204,7 @@ def worker(
     config = stage.folder / f"{instance}.toml"
     servers, prefix = kafka.bootstrap_servers, kafka.topic_prefix
     config.write_text(_CONFIG.format(servers=servers, prefix=prefix, group=group, times=times or PipelineTimes()))
-    command = [sys.executable, "-m", "runtime.cli", "processors", "--config", str(config)]
+    command = [sys.executable, "-m", "cli.main", "processors", "--config", str(config)]
     command += ["--instance", instance, "--ops-port", "0"]
     secret = {"BENCH_SECRET": "of-no-use-in-this-measurement"}
     with child(command, stage.folder / f"{instance}.log", env=secret) as one:

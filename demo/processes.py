@@ -94,7 +94,7 @@ async def start_pipeline(supervisor: Supervisor, site: Site) -> list[str]:
     commands[MIRROR] = ("sink", "mirror", "--instance", MIRROR)
     for name, command in commands.items():
         ops_port = site.ops_ports[name]
-        argv = (PYTHON, "-m", "runtime.cli", *command, "--config", str(site.config), f"--ops-port={ops_port}")
+        argv = (PYTHON, "-m", "cli.main", *command, "--config", str(site.config), f"--ops-port={ops_port}")
         ready = f"http://127.0.0.1:{ops_port}/readyz"
         await supervisor.start(ProcessSpec(name=name, argv=argv, ready=ready, stop_deadline_s=DRAIN_S))
     names = ["broker", *commands]

@@ -118,7 +118,6 @@ class GroupConsumer:
             return False
         return True
 
-
     async def _commit(self, offsets: dict[Any, int]) -> None:
         """One that is under way when its caller is cancelled is brought to its end.
 

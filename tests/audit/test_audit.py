@@ -51,7 +51,7 @@ async def command(kafka: KafkaSettings, folder: Path, *arguments: str) -> tuple[
     text = CONFIG.format(servers=kafka.bootstrap_servers, prefix=kafka.topic_prefix, times=TIMES, group=group_of(kafka))
     config.write_text(text + "".join(ACCOUNT.format(name=name) for name in ACCOUNTS))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "runtime.cli", "audit", "--config", str(config), *arguments),
+        *(sys.executable, "-m", "cli.main", "audit", "--config", str(config), *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "HOOK": "of-no-use-in-this-test"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ async def test_a_redriven_webhook_that_fails_again_comes_back_with_its_count_and
         await until(pipeline.complete)
         for redrives in (1, 2):
             assert await redrive(pipeline, tmp_path) == 1
-            await until(lambda number=redrives: _has_letters(pipeline, number + 1))
+            await until(partial(_has_letters, pipeline, redrives + 1))
         (change,) = await pipeline.all(CHANGES.name)
         await bury(pipeline, change)
         async with clerk_of(pipeline, tmp_path) as (desk, clerk):

@@ -184,7 +184,7 @@ class Workers:
                 await asyncio.sleep(PAUSE_S)
 
     async def _spawn(self, worker: Worker) -> asyncio.subprocess.Process:
-        command = [sys.executable, "-m", "runtime.cli", "processors", "--config", str(self.config)]
+        command = [sys.executable, "-m", "cli.main", "processors", "--config", str(self.config)]
         command += ["--instance", worker.name, "--ops-port", str(worker.ops_port)]
         with worker.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(

@@ -31,7 +31,14 @@ def ledger_of(
     core = Consolidator(Origin("servicetrade.webhooks", 3, 1), TIMES)
     outcome = core.feed([replace(record, topic="servicetrade.webhooks", partition=3) for record in log])
     quarantined = [
-        replace(record, headers=(*record.headers, *letter.headers())) for record, letter in outcome.dead_letters
+        LogRecord(
+            offset=record.offset,
+            timestamp=record.timestamp,
+            key=record.key,
+            value=record.value,
+            headers=(*record.headers, *letter.headers()),
+        )
+        for record, letter in outcome.dead_letters
     ]
     made = [
         LogRecord(offset=offset, timestamp=0, key=key, value=value, headers=tuple(headers))

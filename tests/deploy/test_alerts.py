@@ -35,5 +35,6 @@ def test_prometheus_is_given_the_rules() -> None:
 
 def test_every_event_that_a_person_has_to_look_at_has_an_alert() -> None:
     said = " ".join(rule["expr"] for rule in RULES)
-    for name in ("received_total", "limited_total", "spool_parked", "spool_oldest_seconds", "silence_seconds", "halted", "parked"):
+    ingest = ("received_total", "limited_total", "spool_parked", "spool_oldest_seconds", "silence_seconds")
+    for name in (*ingest, "sink_halted", "tradewind_parked", "dead-lettered"):
         assert name in said

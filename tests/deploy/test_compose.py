@@ -19,7 +19,7 @@ import yaml
 from anyio import run_process
 from jsonschema import Draft201909Validator
 
-from runtime.cli import app
+from cli.main import app
 from runtime.ops import ops_server
 from runtime.process import DRAIN_S
 

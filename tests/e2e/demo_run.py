@@ -77,7 +77,7 @@ def demo_run(folder: Path, *options: str) -> Iterator[DemoRun]:
     """The demo in `folder`; whatever is left of it is stopped at the end."""
     environ = {**os.environ, "COLUMNS": "160"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "runtime.cli", "demo", "--folder", str(folder), *options],
+        [sys.executable, "-m", "cli.main", "demo", "--folder", str(folder), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

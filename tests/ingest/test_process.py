@@ -56,7 +56,7 @@ async def ingest_process(
         CONFIG.format(servers=kafka.bootstrap_servers, prefix=kafka.topic_prefix, port=port, ops_port=ops_port)
     )
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "runtime.cli", "ingest", "--config", str(config), stdout=-1, stderr=-1
+        sys.executable, "-m", "cli.main", "ingest", "--config", str(config), stdout=-1, stderr=-1
     )
     try:
         yield process, port, ops_port

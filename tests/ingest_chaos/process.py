@@ -187,7 +187,7 @@ class Ingest:
         return await self.end(signal.SIGTERM)
 
     async def _keep(self, config: Path) -> None:
-        command = [sys.executable, "-m", "runtime.cli", "ingest", "--config", str(config)]
+        command = [sys.executable, "-m", "cli.main", "ingest", "--config", str(config)]
         while not self._retired:
             with self.log.open("ab") as log:
                 self._process = process = await asyncio.create_subprocess_exec(

@@ -196,7 +196,7 @@ async def worker_process(
     config = folder / "tradewind.toml"
     text = CONFIG.format(servers=kafka.bootstrap_servers, prefix=kafka.topic_prefix, times=TIMES, group=group_of(kafka))
     config.write_text(text + "".join(ACCOUNT.format(name=name) for name in ACCOUNTS))
-    command = ["-m", "runtime.cli", "processors", "--config", str(config), "--instance", instance, "--ops-port", "0"]
+    command = ["-m", "cli.main", "processors", "--config", str(config), "--instance", instance, "--ops-port", "0"]
     with (folder / f"{instance}.log").open("ab") as log:
         environ = {**os.environ, "HOOK": "of-no-use-in-this-test"}
         process = await asyncio.create_subprocess_exec(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtime.session_cli import session_app
+from cli.session import session_app
 from runtime.settings import LoginSettings, ServiceTradeSettings, StoreSettings
 from tests.servicetrade.site import Site
 from tests.simulator.support import Simulator, running

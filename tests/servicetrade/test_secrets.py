@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from cli.session import session_app
 from runtime import metrics
-from runtime.session_cli import session_app
 from runtime.settings import LoginSettings, StoreSettings, read_settings
 from schemas.errors import ServiceTradeError
 from servicetrade.client import open_servicetrade

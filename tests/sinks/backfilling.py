@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from cli.mirror import mirror_app
 from runtime.database import Database, open_database
-from runtime.mirror_cli import mirror_app
 from runtime.settings import LoginSettings, Settings, read_settings
 from runtime.store_schema import upgrade
 from schemas.encoding import decode
@@ -22,7 +22,7 @@ from tests.simulator.support import Simulator, until
 
 QUICK = LoginSettings(answer_timeout_s=1, lease_s=3, interval_s=0, longest_pause_s=1)
 
-RUN = "from runtime.mirror_cli import mirror_app; mirror_app()"
+RUN = "from cli.mirror import mirror_app; mirror_app()"
 
 
 def in_a_thread(site: Site, *arguments: str) -> int:

@@ -43,12 +43,12 @@ def letter_record(
     **place: int,
 ) -> LogRecord:
     """The letter in a record of servicetrade.deadletters."""
-    where = {"partition": 1, "offset": 0, "timestamp": letter.last_failure_ms, **place}
+    where: dict[str, Any] = {"partition": 1, "offset": 0, "timestamp": letter.last_failure_ms, **place}
     return LogRecord(key=key, value=value, headers=(*headers, *letter.headers()), **where)
 
 
 def resolution_record(what: str, of: int, **place: int) -> LogRecord:
-    where = {"partition": 1, "offset": 0, "timestamp": 1_700_000_090_000, **place}
+    where: dict[str, Any] = {"partition": 1, "offset": 0, "timestamp": 1_700_000_090_000, **place}
     return LogRecord(key=b"k", value=b"", headers=tuple(Resolution(what=what, offset=of).headers()), **where)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -55,7 +56,7 @@ def test_a_resolution_that_says_nothing_known_is_refused(what: bytes, offset: by
         read_resolution(LogRecord(offset=0, timestamp=0, headers=headers))
 
 
-@pytest.mark.parametrize("text", ["", "3", "3:", ":3", "3:-1", "3:x", "a:1", "3:1:2", "3:" + "1" * 19, "٣:1"])  # noqa: RUF001
+@pytest.mark.parametrize("text", ["", "3", "3:", ":3", "3:-1", "3:x", "a:1", "3:1:2", "3:" + "1" * 19, "٣:1"])
 def test_a_letter_that_is_not_named_by_partition_and_offset_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="PARTITION:OFFSET"):
         read_letter_id(text)
@@ -204,7 +205,7 @@ def test_stretches_hold_every_offset_in_order_and_no_long_gap(offsets: list[int]
     found = list(stretches(offsets))
     assert [one for start, stop in found for one in offsets if start <= one < stop] == offsets
     assert all(start in offsets and stop - 1 in offsets for start, stop in found)
-    assert all(after[0] - before[1] >= 200 for before, after in zip(found, found[1:], strict=False))
+    assert all(after[0] - before[1] >= 200 for before, after in pairwise(found))
 
 
 # -- how they go back ----------------------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from schemas.change import EntityChange
 from schemas.encoding import encode
 from schemas.topics import CHANGES, REDRIVE_TO_HEADER
 from sinks.pauses import Pauses
@@ -13,8 +16,8 @@ from tests.sinks.support import Topics, change, until, working
 pytestmark = pytest.mark.anyio
 
 PATIENT = Pauses(first_s=3600, longest_s=3600)
-AT_ONCE = {"park_after_s": 0.0, "park_entity_after_s": 3600.0}
-NEVER = {"park_after_s": 3600.0, "park_entity_after_s": 3600.0}
+AT_ONCE: dict[str, Any] = {"park_after_s": 0.0, "park_entity_after_s": 3600.0}
+NEVER: dict[str, Any] = {"park_after_s": 3600.0, "park_entity_after_s": 3600.0}
 
 
 def of_acme(first: int, last: int) -> list[int]:
@@ -22,7 +25,7 @@ def of_acme(first: int, last: int) -> list[int]:
     return [number for number in range(first, last + 1) if number % 8 < 4]
 
 
-def changes(first: int, last: int, **more: int) -> list:  # type: ignore[type-arg]
+def changes(first: int, last: int, **more: Any) -> list[EntityChange]:
     return [change(n, n % 8, account="acme" if n % 8 < 4 else "bolt", **more) for n in range(first, last + 1)]
 
 

@@ -142,7 +142,7 @@ class Sinks:
                 await asyncio.sleep(PAUSE_S)
 
     async def _spawn(self, one: Process) -> asyncio.subprocess.Process:
-        command = [sys.executable, "-m", "runtime.cli", *one.command, "--config", str(self.config)]
+        command = [sys.executable, "-m", "cli.main", *one.command, "--config", str(self.config)]
         command += ["--instance", one.name, "--ops-port", str(one.ops_port)]
         with one.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
@@ -157,7 +157,7 @@ class Sinks:
 
 async def unlock(config: Path, account: str) -> str | None:
     """`tradewind session unlock`; gives what went wrong."""
-    command = [sys.executable, "-m", "runtime.cli", "session", "unlock", account, "--config", str(config)]
+    command = [sys.executable, "-m", "cli.main", "session", "unlock", account, "--config", str(config)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = await process.communicate()
     told = output.decode("utf-8", "replace").strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Crash(Exception):  # noqa: N818
+class Crash(Exception):
     """Nobody expects it."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ async def test_an_account_with_too_many_dead_letters_is_put_aside_until_somebody
     sink = Moody(failing={"acme": poison}, all_at_once=True)
     await topics.send(*(change(n, n % entities) for n in range(1, 13)), partition=0)
     await topics.send(*of("bolt", range(21, 31)))
-    limits = {"dead_letter_cap": 3, "account_concurrency": 1, "accounts": ("acme", "bolt", "crew")}
+    limits: dict[str, Any] = {"dead_letter_cap": 3, "account_concurrency": 1, "accounts": ("acme", "bolt", "crew")}
     async with working(topics, sink, **limits):
         await until_parked(topics, {"acme": 9})
         await until_lag(topics, 0)
@@ -75,7 +76,7 @@ async def test_where_most_accounts_have_too_many_dead_letters_the_sink_halts_unt
 ) -> None:
     sink = Moody(failing={"acme": poison, "bolt": poison})
     await topics.send(*of("acme", range(1, 11)), *of("bolt", range(11, 21)))
-    limits = {"dead_letter_cap": 2, "account_concurrency": 1, "accounts": ("acme", "bolt", "crew")}
+    limits: dict[str, Any] = {"dead_letter_cap": 2, "account_concurrency": 1, "accounts": ("acme", "bolt", "crew")}
     async with working(topics, sink, **limits) as worker:
         assert "dead letters" in await until_halted(topics)
         await until(lambda: not worker.shown()["recorder delivers"])

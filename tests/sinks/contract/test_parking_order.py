@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.sinks.support import Topics, change, until, working
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = {"park_after_s": 0.0, "park_entity_after_s": 3600.0}
+LIMITS: dict[str, Any] = {"park_after_s": 0.0, "park_entity_after_s": 3600.0}
 
 
 @asynccontextmanager
@@ -120,7 +121,7 @@ async def test_partitions_that_move_while_things_are_put_aside_and_come_back_los
     # What is delivered is remembered by all, as in one store: a change that is overtaken would be missing.
     shared = {"delivered": first.delivered, "last": first.last, "failing": first.failing}
     second, third = Moody(**shared), Moody(**shared)  # type: ignore[arg-type]
-    how = {"park_after_s": 0.0, "park_entity_after_s": 0.0, "hand_over_s": 0.5}
+    how: dict[str, Any] = {"park_after_s": 0.0, "park_entity_after_s": 0.0, "hand_over_s": 0.5}
     pauses = Pauses(first_s=0.01, longest_s=0.2)
 
     async def send(begin: int, end: int) -> None:

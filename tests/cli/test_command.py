@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.command_cli import command_app
+from cli.command import command_app
 from runtime.kafka import KafkaError, LogReader
 from runtime.kafka.topics import ensure_topics
 from runtime.settings import KafkaSettings, StoreSettings, read_settings
@@ -190,7 +190,7 @@ async def test_a_body_comes_from_stdin_or_a_file_and_a_time_from_a_person(
     assert (await run("send", *update, "--body", body, "--not-after", "2999-01-01T08:00+00:00"))[0] == 0
     arguments = ["command", "send", *update, "--body", "-", "--not-after", "+10m", "--config", str(site.config)]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "runtime.cli", *arguments, stdin=PIPE, stdout=PIPE
+        sys.executable, "-m", "cli.main", *arguments, stdin=PIPE, stdout=PIPE
     )
     async with asyncio.timeout(60):
         printed, _ = await process.communicate(b'{"name": "from stdin"}')

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.subscription import subscription_app
 from runtime.hook_secrets import fingerprint_of
 from runtime.settings import StoreSettings
-from runtime.subscription_cli import subscription_app
 from schemas.errors import PermissionDenied, SettingsError
 from tests.servicetrade.site import HOOK_SECRET, Site
 from tests.servicetrade.subscribing import (
@@ -224,7 +224,7 @@ async def test_a_user_without_the_permission_is_told_which_one_is_missing(
 
 async def test_the_command_line_shows_no_secret_even_when_it_fails(site: Site, simulator: Simulator) -> None:
     async def command(*arguments: str) -> tuple[int | None, str]:
-        whole = (sys.executable, "-W", "error", "-m", "runtime.cli", *arguments, "--config", str(site.config))
+        whole = (sys.executable, "-W", "error", "-m", "cli.main", *arguments, "--config", str(site.config))
         process = await asyncio.create_subprocess_exec(*whole, stdout=PIPE, stderr=PIPE)
         out, err = await process.communicate()
         return process.returncode, (out + err).decode()

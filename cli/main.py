@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 from cyclopts import App, Parameter
 from rich.markup import escape
 
-from runtime.console import (
+from cli.console import (
     DEFAULT_CONFIG,
     ERR,
     FAILED,
@@ -40,12 +40,12 @@ app = App(
 )
 rules_app = App(name="rules", help="Filters and waiting times per account.")
 app.command(rules_app)
-app.command("runtime.sink_cli:sink_app", name="sink", help="Run a sink: a worker that acts on every change.")
-app.command("runtime.mirror_cli:mirror_app", name="mirror", help="Fill the mirror with what was there before.")
-app.command("runtime.command_cli:command_app", name="command", help="Have an API call performed on ServiceTrade.")
-app.command("runtime.deadletter_cli:deadletters_app", name="deadletters", help="What could not be used or delivered.")
-app.command("runtime.session_cli:session_app", name="session", help="The shared ServiceTrade session of each account.")
-app.command("runtime.secret_cli:secret_app", name="secret", help="The secrets of the accounts' webhook URLs.")
+app.command("cli.sink:sink_app", name="sink", help="Run a sink: a worker that acts on every change.")
+app.command("cli.mirror:mirror_app", name="mirror", help="Fill the mirror with what was there before.")
+app.command("cli.command:command_app", name="command", help="Have an API call performed on ServiceTrade.")
+app.command("cli.deadletters:deadletters_app", name="deadletters", help="What could not be used or delivered.")
+app.command("cli.session:session_app", name="session", help="The shared ServiceTrade session of each account.")
+app.command("cli.secret:secret_app", name="secret", help="The secrets of the accounts' webhook URLs.")
 
 _SUBSCRIPTIONS = {
     "subscribe": "Have ServiceTrade send the webhooks of an account to ingest.",
@@ -53,7 +53,7 @@ _SUBSCRIPTIONS = {
     "unsubscribe": "End the subscription of an account on ServiceTrade.",
 }
 for _name, _help in _SUBSCRIPTIONS.items():
-    app.command(f"runtime.subscription_cli:{_name}", name=_name, help=_help)
+    app.command(f"cli.subscription:{_name}", name=_name, help=_help)
 
 
 def main() -> None:

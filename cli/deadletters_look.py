@@ -12,8 +12,8 @@ from itertools import chain
 from rich.markup import escape
 from rich.table import Table
 
-from runtime.console import FAILED, OK, OUT
-from runtime.deadletter_options import complain, note, open_desk, progress, routes_of
+from cli.console import FAILED, OK, OUT
+from cli.deadletters_options import complain, note, open_desk, progress, routes_of
 from runtime.settings import Settings
 from schemas.deadletter import Resolution
 from sinks.letter_view import absence, as_json, as_row, facts, printable, shown_time, shown_value

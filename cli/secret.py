@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from runtime.console import DEFAULT_CONFIG, OK, OUT, Config
+from cli.console import DEFAULT_CONFIG, OK, OUT, Config
 from runtime.hook_secrets import ages, fingerprint_of
 from runtime.secret_file import add_secret, new_secret, retire_secret
 from runtime.settings import AccountSettings, read_settings

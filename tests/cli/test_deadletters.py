@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.deadletters import deadletters_app
 from runtime.database import open_database
-from runtime.deadletter_cli import deadletters_app
 from runtime.kafka import KafkaError
 from runtime.settings import KafkaSettings, read_settings
 from runtime.store_schema import upgrade
@@ -348,7 +348,7 @@ async def test_records_that_are_no_letters_are_told_and_passed_over(office: Offi
 async def test_without_a_terminal_nobody_is_asked(office: Office, config: Path) -> None:
     await office.bury()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "runtime.cli", "deadletters", "redrive", "--config", str(config)),
+        *(sys.executable, "-W", "error", "-m", "cli.main", "deadletters", "redrive", "--config", str(config)),
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
@@ -367,7 +367,7 @@ async def test_on_a_terminal_the_number_is_asked_for_and_no_is_the_default(
     await office.bury(key=b"acme/job/2")
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "runtime.cli", "deadletters", "redrive", "--config", str(config)),
+        *(sys.executable, "-W", "error", "-m", "cli.main", "deadletters", "redrive", "--config", str(config)),
         stdin=theirs,
         stdout=PIPE,
         stderr=theirs,

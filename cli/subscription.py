@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from rich.markup import escape
 from rich.table import Table
 
-from runtime.console import DEFAULT_CONFIG, ERR, FAILED, OK, OUT, Config
+from cli.console import DEFAULT_CONFIG, ERR, FAILED, OK, OUT, Config
 from runtime.hook_secrets import fingerprint_of
 from runtime.settings import Settings, read_settings
 from schemas.errors import ServiceTradeError, SettingsError

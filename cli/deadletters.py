@@ -7,10 +7,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from runtime.console import DEFAULT_CONFIG, FAILED, OK, Config
-from runtime.deadletter_look import SHOWN, list_all, show_one
-from runtime.deadletter_options import NO_FILTERS, Filters, check_limit, complain, note, read_filters, read_ids
-from runtime.deadletter_resolve import Order, resolve
+from cli.console import DEFAULT_CONFIG, FAILED, OK, Config
+from cli.deadletters_look import SHOWN, list_all, show_one
+from cli.deadletters_options import NO_FILTERS, Filters, check_limit, complain, note, read_filters, read_ids
+from cli.deadletters_resolve import Order, resolve
 from runtime.settings import read_settings
 from schemas.errors import SettingsError
 

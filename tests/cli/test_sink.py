@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
+from cli.sink import sink_app
 from runtime.database import Database, open_database
 from runtime.settings import StoreSettings
-from runtime.sink_cli import sink_app
 from runtime.store_schema import upgrade
 from runtime.toml_reader import Secret
 from schemas.errors import SettingsError, StoreError

@@ -62,7 +62,7 @@ class Desk:
         return ended.stderr.removeprefix("tradewind: ").strip()
 
     def ended(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "runtime.cli", "secret", *arguments]
+        command = [sys.executable, "-m", "cli.main", "secret", *arguments]
         environment = {**os.environ, "HOOK": f"{AUTUMN} {SUMMER}"}
         secrets = {AUTUMN, SUMMER, *self.file.read_text().split()}
         ended = subprocess.run(

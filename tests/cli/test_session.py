@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from runtime.session_cli import session_app
+from cli.session import session_app
 from runtime.settings import LoginSettings, StoreSettings, read_settings
 from schemas.errors import ApiUnreachable, LoginRefused, LoginUnavailable, SettingsError, StoreError
 from servicetrade.client import ServiceTradeClient, open_servicetrade

@@ -11,9 +11,8 @@ from typing import Literal
 
 from rich.prompt import Confirm
 
-from runtime.console import ERR, FAILED, OK, OUT
-from runtime.database import open_database
-from runtime.deadletter_options import (
+from cli.console import ERR, FAILED, OK, OUT
+from cli.deadletters_options import (
     NO_FILTERS,
     Filters,
     check_limit,
@@ -25,6 +24,7 @@ from runtime.deadletter_options import (
     read_ids,
     routes_of,
 )
+from runtime.database import open_database
 from runtime.kafka import Producer
 from runtime.settings import Settings
 from runtime.store_schema import upgrade

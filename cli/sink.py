@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from rich.markup import escape
 from rich.table import Table
 
-from runtime.console import DEFAULT_CONFIG, FAILED, LOOPBACK, OK, OUT, Config, Instance, OpsHost, OpsPort
+from cli.console import DEFAULT_CONFIG, FAILED, LOOPBACK, OK, OUT, Config, Instance, OpsHost, OpsPort
 from runtime.database import open_database
 from runtime.process import run_process
 from runtime.settings import Settings, read_settings

@@ -30,7 +30,7 @@ ENVIRONMENT = {**os.environ, "HOOK": "winter-7f3a-0123456"}
 
 
 def tradewind(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "runtime.cli", *arguments]
+    command = [sys.executable, "-m", "cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, check=False, env=ENVIRONMENT)
 
 
@@ -49,7 +49,7 @@ def test_a_command_explains_itself(arguments: tuple[str, ...]) -> None:
 
 
 def test_the_help_of_ingest_does_not_load_faust() -> None:
-    code = "import sys; from runtime.cli import app; import ingest.main; sys.exit('faust' in sys.modules)"
+    code = "import sys; from cli.main import app; import ingest.main; sys.exit('faust' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
@@ -101,7 +101,7 @@ def test_a_worker_waits_for_a_broker_that_is_not_there_and_can_be_stopped_meanwh
     path = tmp_path / "tradewind.toml"
     path.write_text(CONFIG)
     port = free_port()
-    arguments = [sys.executable, "-m", "runtime.cli", "processors", "--config", str(path), f"--ops-port={port}"]
+    arguments = [sys.executable, "-m", "cli.main", "processors", "--config", str(path), f"--ops-port={port}"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(arguments, env=ENVIRONMENT, **pipes) as process:
         assert process.stdout is not None

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from cli.backfill_screen import Screen
 from sinks.backfill import Told
-from sinks.backfill_screen import Screen
 from sinks.backfill_store import Progress
 
 BEGUN = Progress(

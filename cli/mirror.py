@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from runtime.console import DEFAULT_CONFIG, ERR, FAILED, OK, OUT, Config
+from cli.backfill_screen import Screen
+from cli.console import DEFAULT_CONFIG, ERR, FAILED, OK, OUT, Config
 from runtime.database import open_database
 from runtime.settings import Settings, read_settings
 from runtime.store_schema import upgrade
@@ -19,7 +20,6 @@ from servicetrade.session_store import SessionStore
 from servicetrade.subscriptions import require_account
 from sinks.backfill import Backfill
 from sinks.backfill_plan import Wanted, page_limits, read_since
-from sinks.backfill_screen import Screen
 from sinks.backfill_store import BackfillStore, Progress, TakenOver
 
 mirror_app = App(name="mirror", help="The SQL copy of the accounts' entities.")

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.markup import escape
 
-from runtime.command_order import Desk, Order, read_order, require_account
-from runtime.console import DEFAULT_CONFIG, ERR, FAILED, OK, OUT, Config
+from cli.command_order import Desk, Order, read_order, require_account
+from cli.console import DEFAULT_CONFIG, ERR, FAILED, OK, OUT, Config
 from runtime.database import open_database
 from runtime.kafka import LogReader, Position, Producer
 from runtime.settings import Settings, read_settings

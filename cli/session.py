@@ -11,7 +11,7 @@ from cyclopts import App
 from rich.markup import escape
 from rich.table import Table
 
-from runtime.console import DEFAULT_CONFIG, FAILED, OK, OUT, Config
+from cli.console import DEFAULT_CONFIG, FAILED, OK, OUT, Config
 from runtime.settings import read_settings
 from schemas.errors import LoginUnavailable
 from servicetrade.client import open_servicetrade

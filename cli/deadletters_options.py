@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from runtime.console import ERR
+from cli.console import ERR
 from runtime.kafka import LogReader
 from runtime.settings import Settings
 from schemas.deadletter import PROCESSORS
