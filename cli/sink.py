@@ -113,8 +113,24 @@ def status(*, config: Config = DEFAULT_CONFIG) -> int:
 @sink_app.command
 def resume(sink: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
     """Let the halted SINK (mirror, command, forward/NAME, custom/NAME) go on, in all its processes."""
-    was_halted = _at_desk(config, lambda desk: desk.resume(sink))
+
+    async def let_go(desk: SinkDesk) -> tuple[bool, list[str]]:
+        was_halted = await desk.resume(sink)
+        full = [
+            account
+            for state in await desk.states()
+            if state.sink == sink
+            for account, letters in state.letters.items()
+            if letters >= state.letter_cap
+        ]
+        return was_halted, full
+
+    was_halted, full = _at_desk(config, let_go)
     OUT.print(f"{sink}: {'goes on within seconds' if was_halted else 'was not halted'}", highlight=False)
+    if full:
+        look = f"tradewind deadletters list --sink {sink}"
+        told = f"the next dead letter halts it again: {', '.join(map(repr, full))} at the cap; deal with them: {look}"
+        OUT.print(told, highlight=False, markup=False, soft_wrap=True)
     return OK
 
 

@@ -15,7 +15,7 @@ from runtime.supervisor import ProcessEvent, ProcessSpec, Supervisor
 from schemas.errors import SupervisorError
 
 READY_S = 60.0
-DRAIN_S = 20.0
+DRAIN_S = 30.0
 """Above what a process takes to drain; see runtime/process.py."""
 
 PYTHON = sys.executable

@@ -29,6 +29,10 @@ Database = AsyncEngine
 BUSY_TIMEOUT_MS = 10_000
 """How long a statement waits for another process's SQLite write transaction before it fails."""
 
+CONNECT_S = 10.0
+COMMAND_S = 30.0
+"""How long PostgreSQL may take to answer."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -192,7 +196,9 @@ def _open_postgresql(url: URL, settings: StoreSettings) -> AsyncEngine:
         raise SettingsError("store.url: must start with sqlite+aiosqlite:// or postgresql+asyncpg://")
     if settings.password is not None:
         url = url.set(password=settings.password.reveal())
-    return create_async_engine(url, pool_pre_ping=True, hide_parameters=True)
+    # A server that stops answering without hanging up would otherwise hold a transaction, and its worker, for ever.
+    limits = {"timeout": CONNECT_S, "command_timeout": COMMAND_S}
+    return create_async_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=limits)
 
 
 def _open_sqlite(url: URL, *, create: bool) -> AsyncEngine:

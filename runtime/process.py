@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from runtime.logs import log_event, set_up_logs
 
-DRAIN_S = 15.0
+DRAIN_S = 26.0
 """How long a process may take to finish what it holds after SIGTERM; below any supervisor's patience."""
 
 _log = logging.getLogger(__name__)

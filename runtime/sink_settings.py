@@ -66,6 +66,8 @@ class CommandSettings(SinkSettings):
     """The sink that performs what downstream systems ask for on servicetrade.commands."""
 
     ops_port: int = 9104
+    session_timeout_s: float = 30.0
+    """Longer than a request takes that is under way when partitions are handed over: it is answered and recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,9 +25,12 @@ TradewindError
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 Scope = Literal["entity", "account", "sink"]
+LONGEST_REASON = 1_000
+"""Characters: it is read by people, and travels in headers."""
 
 
 class TradewindError(Exception):
@@ -67,7 +70,15 @@ class LogGapError(TradewindError):
 
 
 class SinkError(TradewindError):
-    """Base of the failures that the sink worker knows how to handle."""
+    """Base of the failures that the sink worker knows how to handle.
+
+    Args:
+        reason: one line for people; what no log, header or database could hold is taken out, and the end of a long one.
+    """
+
+    def __init__(self, reason: str) -> None:
+        # Half of a surrogate pair is no UTF-8, and PostgreSQL holds no U+0000.
+        super().__init__(str(reason)[:LONGEST_REASON].encode(errors="replace").decode().replace("\0", ""))
 
 
 class RetryLater(SinkError):
@@ -84,6 +95,10 @@ class RetryLater(SinkError):
         self, reason: str, *, after_s: float | None = None, scope: Scope = "entity", lasting: bool = False
     ) -> None:
         super().__init__(reason)
+        if scope not in get_args(Scope):
+            raise ValueError(f"scope is one of {', '.join(get_args(Scope))}; found {scope!r}")
+        if after_s is not None and not (isinstance(after_s, int | float) and math.isfinite(after_s)):
+            raise ValueError(f"after_s is a number of seconds, found {after_s!r}")
         self.after_s = after_s
         self.scope = scope
         self.lasting = lasting

@@ -11,6 +11,7 @@ import httpx
 
 from runtime.database import open_database
 from runtime.settings import AccountSettings, ServiceTradeSettings, Settings
+from runtime.store_schema import upgrade
 from schemas.errors import ServiceTradeError
 from servicetrade.account import Account
 from servicetrade.auth import CookieCalls
@@ -77,16 +78,16 @@ async def open_servicetrade(settings: Settings, *, create: bool = True) -> Async
 
     Args:
         settings: all of them.
-        create: make the store's file and table if they do not exist.
+        create: make the store's file and tables if they do not exist.
 
     Raises:
         SettingsError: the store's URL or key is wrong.
         StoreError: the store cannot be opened.
     """
     async with open_database(settings.store, create=create) as database:
-        store = SessionStore(database, settings.store.key)
         if create:
-            await store.create_tables()
+            await upgrade(database)
+        store = SessionStore(database, settings.store.key)
         async with open_client(settings.servicetrade, settings.accounts, store) as client:
             yield client
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from schemas.record import LogRecord, header
-from schemas.topics import REDRIVE_TO_HEADER, REDRIVES_HEADER
+from schemas.topics import REDRIVE_TO_HEADER
 
 Item = TypeVar("Item")
 
@@ -35,9 +35,3 @@ def meant_for(record: LogRecord, sink: str) -> bool:
     """Whether the record is for this sink: all are but those that were redriven to another one."""
     to = header(record, REDRIVE_TO_HEADER) if record.headers else None
     return to is None or to == sink.encode()
-
-
-def redrives_of(record: LogRecord) -> int:
-    """How often the record has been redriven; what is no number is no redrive of ours."""
-    value = header(record, REDRIVES_HEADER) if record.headers else None
-    return int(value) if value is not None and value.isdigit() and len(value) < 10 else 0  # noqa: PLR2004

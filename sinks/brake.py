@@ -39,9 +39,15 @@ class Brake:
         self._letters = letters
         self._limits = limits
         self._changed = changed
-        self._own_halts = 0
+        self._own_halts = 0  # odd while one is being written down
+        self._asked = False
         self.halted: str | None = None
         """Why nothing is delivered until a person has looked at it."""
+
+    @property
+    def released(self) -> bool:
+        """Whether the sink may deliver: not before the store has said once that it is not halted."""
+        return self._asked and self.halted is None
 
     async def count_letter(self, account: str, record: LogRecord) -> bool:
         """A dead letter is about to be written; once more for the same record counts as one.
@@ -89,9 +95,15 @@ class Brake:
     async def halt(self, reason: str) -> None:
         """Stop the sink, in all processes."""
         self._own_halts += 1
-        await self._halts.halt(self._sink, reason)
-        self._own_halts += 1
         self._note(reason)
+        while True:
+            try:
+                await self._halts.halt(self._sink, reason)
+                break
+            except StoreError as error:
+                self._complain(error)
+                await asyncio.sleep(POLL_S)
+        self._own_halts += 1
 
     async def watch(self) -> None:
         """Follow what others, people and processes, do in the store, until cancelled."""
@@ -100,7 +112,10 @@ class Brake:
             try:
                 reason = await self._halts.of(self._sink)
                 # An answer from before a halt of our own says nothing about it.
-                if halts == self._own_halts:
+                if halts == self._own_halts and halts % 2 == 0:
+                    if not self._asked:
+                        self._asked = True
+                        self._changed()
                     self._note(reason)
             except StoreError as error:
                 self._complain(error)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Row, String, Table, Text, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime.database import create_tables, database_now, reading, transaction, upsert
+from runtime.database import database_now, reading, transaction, upsert
 from schemas.command import Command, decode_result
 from schemas.encoding import encode
 from sinks.command_core import Known
@@ -47,10 +47,6 @@ class CommandStore:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-
-    async def create_tables(self) -> None:
-        """Create the table if it does not exist; several processes may do so at the same time."""
-        await create_tables(self._engine, METADATA)
 
     @transaction
     async def find(self, account: str, command_id: str) -> Known | None:

@@ -21,7 +21,7 @@ class Context:
     idempotency_key: str
     """The change's id: the same in every attempt and repeat."""
     attempt: int
-    """1 for the first call with this change in this process, then 2, and so on."""
+    """Counts the calls with this change since the process got it from the topic, or from the table `parked`; from 1."""
     redriven: bool
     """A person has sent it here again, whatever was delivered before: tradewind deadletters redrive."""
     options: Mapping[str, str]

@@ -117,6 +117,14 @@ class Custom:
             raise
         except (ServiceTradeError, StoreError) as error:
             raise _failure(error) from error
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            # Of something that the function waited for: nobody has cancelled this call.
+            raise RetryLater("something that it waited for was cancelled") from error
+        except httpx.HTTPStatusError as error:
+            # Its own text has the URL, and what is secret in it.
+            raise RetryLater(f"HTTP {error.response.status_code}") from None
         except httpx.RequestError as error:
             raise RetryLater(f"no answer: {type(error).__name__}: {error}") from error
         except Exception as error:

@@ -11,11 +11,11 @@ from typing import Any, Generic, TypeVar
 
 from schemas.errors import Halt, Reject, RetryLater, Scope
 from schemas.record import LogRecord
-from schemas.topics import ACCOUNT_NAME
 from sinks.arrival import Arrival
 from sinks.brake import Brake
 from sinks.feed import Feed
 from sinks.lanes import Lane, Lanes
+from sinks.letters import account_of
 from sinks.limits import Limits
 from sinks.open_letters import OpenLetters
 from sinks.parking import Parking
@@ -85,6 +85,7 @@ class Dispatch(Generic[Item, Out]):
             pauses=limits.pauses,
             deliver=self._queue,
             read=lambda record: feed.read(record, sink.name),
+            bury=self._bury_parked,
             finished=finished,
             may_return=self.brake.below_cap,
             at=at,
@@ -95,16 +96,15 @@ class Dispatch(Generic[Item, Out]):
 
     @property
     def unfinished(self) -> int:
-        """Records in memory."""
-        return self.lanes.unfinished + self._burying
+        """Records in memory; those that come back from the table have a bound of their own."""
+        return self.lanes.unfinished + self.parking.pending - self.parking.returning + self._burying
 
     def add(self, record: LogRecord) -> None:
         """Take a record that was read."""
         try:
             arrival = self._feed.read(record, self._sink.name)
         except ValueError as error:
-            self._burying += 1
-            self._begin(self._bury(record, error), f"bury {record.partition} {record.offset}")
+            self._begin_burying(record, error, self._finished)
             return
         if arrival is None:
             self._finished(record)
@@ -158,15 +158,14 @@ class Dispatch(Generic[Item, Out]):
 
     def make_room(self) -> None:
         """Reading is held up: put aside what is in trouble now, so that it holds up nobody else."""
-        if self.lanes.trouble.slowed:  # all is in trouble, and nobody would be served
-            return
-        for account in self.lanes.slowed(WORTH_PARKING):
+        # If all is in trouble, nobody would be served by it.
+        for account in () if self.lanes.trouble.slowed else self.lanes.slowed(WORTH_PARKING):
             self._park(Place(account=account), "others wait behind it", None)
         for lane in self.lanes.failing(WORTH_PARKING):
             self._park(Place(account=lane.account, key=lane.key), "others wait behind it", None)
 
     def _may_call(self) -> bool:
-        return self.brake.halted is None and not self._settling
+        return self.brake.released and not self._settling
 
     # -- one call ----------------------------------------------------------------------------------------------------
 
@@ -221,10 +220,10 @@ class Dispatch(Generic[Item, Out]):
         self._done(lane, done)
 
     def _done(self, lane: Lane[Item], done: list[Arrival[Item]]) -> None:
-        self.lanes.settled(lane, len(done))
+        self.lanes.settled(lane, len(done), time.monotonic())
         for arrival in done:
             if arrival.parked:
-                self.parking.ended(arrival, settled=True)
+                self.parking.ended(arrival.record, settled=True)
             else:
                 self._finished(arrival.record)
         # Its place may have been opened while the sink was busy with it.
@@ -256,27 +255,31 @@ class Dispatch(Generic[Item, Out]):
         failures = {"entity": lane.failures, "account": trouble.failures + 1, "sink": self.lanes.trouble.failures + 1}
         pause_s = self._limits.pauses.after(failures[scope], asked_s=error.after_s, jitter=random.random())  # noqa: S311
         self._reports.failed(first, error, pause_s=pause_s)
+        # Whatever is to blame: if the others are well meanwhile, it is this one after all.
+        lane.not_before = now + self._limits.pauses.after(lane.failures, asked_s=error.after_s, jitter=0.0)
+        failing_s = now - (lane.failing_since or now)
         if scope == "sink":
-            self.lanes.trouble.pause(now, pause_s)
+            self.lanes.trouble.pause(now, pause_s, error.after_s)
         elif scope == "account":
-            trouble.pause(now, pause_s)
+            trouble.pause(now, pause_s, error.after_s)
             if error.lasting or trouble.lasted_s(now) >= self._limits.park_after_s:
                 self._park(Place(account=lane.account), str(error), error.after_s)
-        else:
-            lane.not_before = now + pause_s
-            if error.lasting or now - (lane.failing_since or now) >= self._limits.park_entity_after_s:
-                self._park(Place(account=lane.account, key=lane.key), str(error), error.after_s)
+                return
+        if (scope == "entity" and error.lasting) or (
+            failing_s >= self._limits.park_entity_after_s and (scope == "entity" or self.lanes.fails_alone(lane))
+        ):
+            self._park(Place(account=lane.account, key=lane.key), str(error), error.after_s)
 
     def _return_failed(self, lane: Lane[Item], first: Arrival[Item], error: RetryLater, scope: Scope) -> None:
         """What came back from the table goes back there, and is tried again after its place's pause."""
         pause_s = self.parking.failed(first, whole_account=scope == "account", asked_s=error.after_s)
         self._reports.failed(first, error, pause_s=pause_s)
-        self.lanes.calm(lane.account)
         place = self.parking.place_of(lane.key, lane.account)
         if place is None:
             raise RuntimeError(f"{lane.key} came back from nowhere")
         self._put_aside(self.lanes.give_up(lane))
         if place.key is None:
+            self.lanes.calm(lane.account, time.monotonic())
             self._put_aside(self.lanes.withdraw(lambda _: True, lane.account))
 
     # -- putting aside -----------------------------------------------------------------------------------------------
@@ -286,23 +289,30 @@ class Dispatch(Generic[Item, Out]):
         self.parking.open(place, reason=reason, asked_s=asked_s)
         wanted = (lambda _: True) if place.key is None else (lambda lane: lane.key == place.key)
         self._put_aside(self.lanes.withdraw(wanted, place.account))
-        self.lanes.calm(place.account)
+        if place.key is None:
+            self.lanes.calm(place.account, time.monotonic())
 
     def _put_aside(self, arrivals: Iterable[Arrival[Item]]) -> None:
         for arrival in arrivals:
             if arrival.parked:
-                self.parking.ended(arrival, settled=False)
+                self.parking.ended(arrival.record, settled=False)
             else:
                 self.parking.add(arrival)
 
-    async def _bury(self, record: LogRecord, error: ValueError) -> None:
-        name = (record.key or b"").decode(errors="replace").partition("/")[0]
-        account = name if ACCOUNT_NAME.fullmatch(name) else ""
+    def _bury_parked(self, record: LogRecord, error: ValueError) -> None:
+        self._begin_burying(record, error, lambda buried: self.parking.ended(buried, settled=True))
+
+    def _begin_burying(self, record: LogRecord, error: ValueError, done: Callable[[LogRecord], None]) -> None:
+        self._burying += 1
+        self._begin(self._bury(record, error, done), f"bury {record.partition} {record.offset}")
+
+    async def _bury(self, record: LogRecord, error: ValueError, done: Callable[[LogRecord], None]) -> None:
+        account = account_of(record)
         try:
             if not await self.brake.count_letter(account, record):
                 await self._reports.unreadable(record, error)
                 await self.brake.letter_written(record)
         finally:
             self._burying -= 1
-        self._finished(record)
+        done(record)
         await self.brake.after_letter(account, can_be_parked=False)

@@ -116,11 +116,11 @@ class Lanes(Generic[Item]):
         ends += [account.trouble.not_before for account in self._turns if account.running < self._most_of(account)]
         return max(min(ends), self.trouble.not_before) if ends else None
 
-    def settled(self, lane: Lane[Item], done: int) -> None:
+    def settled(self, lane: Lane[Item], done: int, now: float) -> None:
         """The first `done` arrivals have an outcome, so the lane, its account and the sink are well."""
         lane.failures, lane.failing_since, lane.not_before = 0, None, 0.0
-        self._accounts[lane.account].trouble.over()
-        self.trouble.over()
+        self._accounts[lane.account].trouble.over(now)
+        self.trouble.over(now)
         for _ in range(done):
             lane.arrivals.popleft()
         lane.given -= done
@@ -148,17 +148,30 @@ class Lanes(Generic[Item]):
             self._make_ready(account, lane)
 
     def failing(self, at_least: int) -> list[Lane[Item]]:
-        """Lanes that wait out a pause after so many failures of their own in a row."""
-        return [lane for _, _, lane in self._paused if lane.failures >= at_least]
+        """Lanes that failed so often in a row, while others did not: something has succeeded since their first failure.
+
+        Those that the sink is being called for are left out.
+        """
+        return [
+            lane
+            for lane in self._lanes.values()
+            if lane.failures >= at_least and not lane.busy and self.fails_alone(lane)
+        ]
+
+    def fails_alone(self, lane: Lane[Item]) -> bool:
+        """Whether the account, and the sink, have been well since the lane's first failure."""
+        since = lane.failing_since
+        troubles = (self._accounts[lane.account].trouble.since, self.trouble.since)
+        return since is not None and all(trouble is None or trouble > since for trouble in troubles)
 
     def slowed(self, at_least: int) -> list[str]:
         """Accounts that have been paused so often since their last success."""
         return [name for name, account in self._accounts.items() if account.trouble.failures >= at_least]
 
-    def calm(self, account: str) -> None:
+    def calm(self, account: str, now: float) -> None:
         """Forget the account's trouble: it is put aside, and tried again from there."""
         if account in self._accounts:
-            self._accounts[account].trouble.over()
+            self._accounts[account].trouble.over(now)
             if not self._accounts[account].lanes:
                 del self._accounts[account]
 
@@ -221,5 +234,5 @@ class Lanes(Generic[Item]):
         del self._lanes[lane.key]
         account = self._accounts[lane.account]
         account.lanes.discard(lane)
-        if not account.lanes and account.trouble.since is None:
+        if not account.lanes and account.trouble.since is None and not account.trouble.slowed:
             del self._accounts[lane.account]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Column, MetaData, String, Table, and_, bindparam, column, select, values
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime.database import create_tables, reading, transaction, upsert
+from runtime.database import reading, transaction, upsert
 from schemas.change import EntityChange
 from sinks.group_commit import GroupCommit
 
@@ -42,10 +42,6 @@ class MemoryStore:
         self._engine = engine
         self._reads: GroupCommit[Key] = GroupCommit(reading(engine), _select)
         self._writes: GroupCommit[Entry] = GroupCommit(engine, _upsert)
-
-    async def create_tables(self) -> None:
-        """Create the table if it does not exist; several processes may do so at the same time."""
-        await create_tables(self._engine, METADATA)
 
     @transaction
     async def last_sequence(self, sink: str, change: EntityChange) -> str:

@@ -21,8 +21,10 @@ from sinks.steps import At, pass_by
 
 _log = logging.getLogger(__name__)
 
-BATCH = 500
-"""Records that are brought back at a time, once a single one got through."""
+BATCH = 200
+"""Records of a place that are brought back at a time, once a single one got through."""
+MOST_RETURNING = 600
+"""The same of all places together, but at least one of each: reading goes on beside them."""
 COUNT_EVERY_S = 5.0
 STORE_PAUSE_S = 1.0
 
@@ -78,7 +80,9 @@ class Parking:
         sink: the sink's name.
         pauses: between attempts to bring something back.
         deliver: takes an arrival that comes back; tells `ended` what became of it.
-        read: makes an arrival of a record that comes back; None: it is not for this sink any more.
+        read: makes an arrival of a record that comes back; None: it is not for this sink any more; ValueError: it
+            cannot be read any more.
+        bury: makes a dead letter of such a one; tells `ended` when it is written.
         finished: told of each record that is in the table, so that its offset may be committed.
         may_return: asked before an account's records are brought back.
         at: see `sinks.steps`.
@@ -92,6 +96,7 @@ class Parking:
         pauses: Pauses,
         deliver: Callable[[Arrival[Any]], None],
         read: Callable[[LogRecord], Arrival[Any] | None],
+        bury: Callable[[LogRecord, ValueError], None],
         finished: Callable[[LogRecord], None],
         may_return: Callable[[str], Awaitable[bool]],
         at: At = pass_by,
@@ -101,6 +106,7 @@ class Parking:
         self._pauses = pauses
         self._deliver = deliver
         self._read = read
+        self._bury = bury
         self._finished = finished
         self._may_return = may_return
         self._at = at
@@ -117,6 +123,16 @@ class Parking:
         self._term = 0
         """Counts how often everything was forgotten."""
         self._counted: set[str] = set()
+
+    @property
+    def pending(self) -> int:
+        """Arrivals in memory that are about to be written to the table."""
+        return len(self._pending)
+
+    @property
+    def returning(self) -> int:
+        """Records from the table that are on their way to the sink."""
+        return len(self._drains)
 
     async def load(self, partitions: Iterable[int]) -> None:
         """Get to know what these partitions have in the table."""
@@ -230,9 +246,9 @@ class Parking:
 
     # -- bringing back -----------------------------------------------------------------------------------------------
 
-    def ended(self, arrival: Arrival[Any], *, settled: bool) -> None:
-        """An arrival that came back has its outcome, or (not settled) is to stay where it is."""
-        where = arrival.record.partition, arrival.record.offset
+    def ended(self, record: LogRecord, *, settled: bool) -> None:
+        """A record that came back has its outcome, or (not settled) is to stay where it is."""
+        where = record.partition, record.offset
         drain = self._drains.pop(where, None)
         if drain is not None:
             drain.end(where, settled=settled)
@@ -288,7 +304,7 @@ class Parking:
             if drain.settled:
                 self._at("unparked")
                 await self._store.remove(drain.settled)
-                at_most, waiting.failures = BATCH, 0
+                at_most, waiting.failures = max(1, min(BATCH, MOST_RETURNING - self.returning)), 0
             gone = self._places.get(waiting.place.name) is not waiting
             if drain.dropped and (gone or waiting.not_before > time.monotonic()):
                 return
@@ -318,7 +334,11 @@ class Parking:
         drain = _Drain(waiting={(record.partition, record.offset): record for record in records})
         self._drains.update(dict.fromkeys(drain.waiting, drain))
         for record in records:
-            arrival = self._read(record)
+            try:
+                arrival = self._read(record)
+            except ValueError as error:
+                self._bury(record, error)
+                continue
             if arrival is None:  # filters have changed: it is not wanted any more
                 self._drains.pop((record.partition, record.offset))
                 drain.end((record.partition, record.offset), settled=True)

@@ -52,7 +52,7 @@ PARKED = Table(
     # Of the record; both in Unix milliseconds.
     Column("timestamp_ms", BigInteger, nullable=False),
     Column("parked_ms", BigInteger, nullable=False),
-    Index("parked_by_place", "sink", "topic", "account", "key"),
+    Index("parked_by_place", "sink", "topic", "account", "whole_account", "key", "partition", "position"),
 )
 
 HALTS = Table(

@@ -12,11 +12,11 @@ from typing import Generic, TypeVar
 from runtime import metrics
 from runtime.kafka import Headers, Producer
 from runtime.logs import log_event
-from schemas.deadletter import HEADER_PREFIX, DeadLetter
+from schemas.deadletter import HEADER_PREFIX, DeadLetter, redrives_of
 from schemas.errors import Reject, RetryLater
 from schemas.record import LogRecord
 from schemas.topics import DEADLETTERS, REDRIVE_TO_HEADER, REDRIVES_HEADER
-from sinks.arrival import Arrival, redrives_of
+from sinks.arrival import Arrival
 from sinks.feed import Feed, Told
 from sinks.steps import At, pass_by
 

@@ -16,6 +16,8 @@ class Trouble:
     """When the first of them happened; None: all is well."""
     not_before: float = 0.0
     """No call before this time."""
+    asked_until: float = 0.0
+    """The other side has asked for silence until then, which a success of a call from before does not end."""
     failures: int = 0
     """Rounds of them: those that come while a pause is on belong to the round before."""
     entities: set[str] = field(default_factory=set)
@@ -42,14 +44,17 @@ class Trouble:
         """Seconds since the first failure; 0 if there is none."""
         return 0.0 if self.since is None else now - self.since
 
-    def pause(self, now: float, pause_s: float) -> None:
-        """Nothing is called for so long."""
+    def pause(self, now: float, pause_s: float, asked_s: float | None = None) -> None:
+        """Nothing is called for so long; `asked_s`: because the other side asked for so much of it."""
         if now >= self.not_before:
             self.failures += 1
         self.not_before = max(self.not_before, now + pause_s)
+        if asked_s is not None:
+            self.asked_until = max(self.asked_until, now + asked_s)
 
-    def over(self) -> None:
+    def over(self, now: float) -> None:
         """Something succeeded."""
-        if self.since is not None:
-            self.since, self.not_before, self.failures = None, 0.0, 0
+        if self.since is not None or self.not_before:
+            self.since, self.failures = None, 0
+            self.not_before = self.asked_until if self.asked_until > now else 0.0
             self.entities.clear()

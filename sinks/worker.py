@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from runtime.kafka import GroupConsumer, Partition, Producer
+from runtime.logs import log_event
 from runtime.settings import KafkaSettings
+from schemas.errors import StoreError
 from schemas.record import LogRecord
 from sinks.dispatch import Dispatch, Stores
 from sinks.feed import Feed
@@ -18,6 +21,8 @@ from sinks.progress import Progress
 from sinks.reports import Reports
 from sinks.sink import Sink
 from sinks.steps import At, pass_by
+
+_log = logging.getLogger(__name__)
 
 READ_AT_ONCE = 500
 POLL_S = 1.0
@@ -187,7 +192,7 @@ class Worker(Generic[Item, Out]):
                 continue
             assigned = consumer.assignment()
             if fresh := {one.number for one in assigned} - dispatch.parking.loaded:
-                await dispatch.parking.load(fresh)
+                await self._load(dispatch, fresh)
                 continue
             for partition in [one for one in self._early if one in assigned]:
                 self._take(dispatch, partition, self._early.pop(partition))
@@ -211,6 +216,14 @@ class Worker(Generic[Item, Out]):
                     self._take(dispatch, partition, records)
                 else:
                     self._early.setdefault(partition, []).extend(records)
+
+    async def _load(self, dispatch: Dispatch[Item, Out], partitions: set[int]) -> None:
+        """Get to know what is parked of these partitions; while the store is away they are not read."""
+        try:
+            await dispatch.parking.load(partitions)
+        except StoreError as error:
+            log_event(_log, "sink.retry", level=logging.WARNING, sink=self._sink.name, reason=str(error))
+            await asyncio.sleep(POLL_S)
 
     def _take(self, dispatch: Dispatch[Item, Out], partition: Partition, records: Sequence[LogRecord]) -> None:
         progress = self._progress.setdefault(partition, Progress())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runtime.database import open_database
 from runtime.settings import read_settings
+from runtime.store_schema import upgrade
 from schemas.command import decode_command
 from schemas.encoding import encode
 from servicetrade.client import open_client
@@ -21,8 +22,7 @@ async def work(config: Path) -> None:
     settings = read_settings(config)
     async with open_database(settings.store) as engine, asyncio.TaskGroup() as tasks:
         sessions, store = SessionStore(engine, settings.store.key), CommandStore(engine)
-        await sessions.create_tables()
-        await store.create_tables()
+        await upgrade(engine)
         async with open_client(settings.servicetrade, settings.accounts, sessions) as client:
             sink = CommandSink(client, store, settle_s=0)
 

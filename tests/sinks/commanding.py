@@ -8,6 +8,7 @@ from typing import Any
 
 from runtime.database import open_database
 from runtime.settings import AccountSettings, LoginSettings, ServiceTradeSettings, StoreSettings
+from runtime.store_schema import upgrade
 from runtime.toml_reader import Secret
 from schemas.command import Check, Command, CommandResult, Method
 from schemas.encoding import encode
@@ -70,8 +71,7 @@ async def opened(
     )
     async with open_database(settings) as engine:
         sessions, store = SessionStore(engine, settings.key), CommandStore(engine)
-        await sessions.create_tables()
-        await store.create_tables()
+        await upgrade(engine)
         where = ServiceTradeSettings(base_url=url, login=login)
         async with open_client(where, {"acme": account}, sessions) as client:
             yield CommandSink(client, store, now=lambda: NOW, at=at, settle_s=settle_s)

@@ -12,6 +12,7 @@ import pytest
 from runtime.database import open_database
 from runtime.settings import StoreSettings
 from runtime.sink_settings import SubscriberSettings
+from runtime.store_schema import upgrade
 from runtime.toml_reader import Secret
 from sinks.forward import open_forward
 from sinks.memory import Remembering
@@ -61,5 +62,5 @@ class Bench:
 async def open_bench(settings: StoreSettings) -> AsyncIterator[Bench]:
     async with open_database(settings) as engine, subscriber() as other:
         store = MemoryStore(engine)
-        await store.create_tables()
+        await upgrade(engine)
         yield Bench(other, store)

@@ -11,6 +11,7 @@ import pytest
 
 from runtime.database import open_database
 from runtime.settings import StoreSettings
+from runtime.store_schema import upgrade
 from sinks.command_core import Known, fingerprint_of
 from sinks.command_result import result_of
 from sinks.command_store import CommandStore
@@ -27,7 +28,7 @@ INTENT = replace(NEW, state="sent", attempts=1, offset=2**40)
 async def opened(settings: StoreSettings) -> AsyncIterator[CommandStore]:
     async with open_database(settings) as engine:
         store = CommandStore(engine)
-        await store.create_tables()
+        await upgrade(engine)
         yield store
 
 

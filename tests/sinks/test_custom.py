@@ -14,6 +14,7 @@ from starlette.responses import Response
 from runtime.database import open_database
 from runtime.settings import AccountSettings, ServiceTradeSettings, StoreSettings
 from runtime.sink_settings import CustomSettings
+from runtime.store_schema import upgrade
 from runtime.toml_reader import Secret
 from schemas.errors import Reject, RetryLater, SettingsError, SinkError
 from servicetrade.client import open_client
@@ -46,8 +47,7 @@ async def opened(
     accounts = {"acme": AccountSettings(username="api", password=Secret(password), hook_secret=hook)}
     async with open_database(store) as engine:
         sessions, memory = SessionStore(engine, store.key), MemoryStore(engine)
-        await sessions.create_tables()
-        await memory.create_tables()
+        await upgrade(engine)
         async with (
             open_client(ServiceTradeSettings(base_url=url), accounts, sessions) as client,
             open_custom("mine", how, client, memory) as sink,

@@ -124,10 +124,11 @@ class AgainstAModel(RuleBasedStateMachine):
         self.look_who_is_in_trouble()
 
     def look_who_is_in_trouble(self) -> None:
-        waiting = {key: one for key, one in self.keys.items() if one.not_before > self.now and key not in self.calls}
         for at_least in (1, 3):
-            failing = {lane.key for lane in self.lanes.failing(at_least)}
-            assert failing == {key for key, one in waiting.items() if one.failures >= at_least}
+            often = {key for key, one in self.keys.items() if one.failures >= at_least and key not in self.calls}
+            failing = self.lanes.failing(at_least)
+            assert {lane.key for lane in failing} <= often
+            assert all(self.lanes.fails_alone(lane) for lane in failing)
             slowed = {name for name, slow in self.slow.items() if slow.rounds >= at_least}
             assert set(self.lanes.slowed(at_least)) == slowed
 
@@ -148,7 +149,7 @@ class AgainstAModel(RuleBasedStateMachine):
     def a_call_succeeds(self, data: st.DataObject, *, also_released: bool) -> None:
         lane = self.some_call(data)
         done = data.draw(st.sampled_from(sorted({1, lane.given})))
-        self.lanes.settled(lane, done)
+        self.lanes.settled(lane, done, self.now)
         del self.keys[lane.key].numbers[:done]
         self.keys[lane.key].not_before, self.keys[lane.key].failures = 0.0, 0
         self.slow[lane.account] = Slow()
@@ -186,7 +187,7 @@ class AgainstAModel(RuleBasedStateMachine):
             self.lanes.trouble_of(lane.account).pause(self.now, 1.0)
         keys = [key for key in KEYS if key.startswith(f"{lane.account}/")] if whole_account else [lane.key]
         self.withdraw(keys, lane.account)
-        self.lanes.calm(lane.account)
+        self.lanes.calm(lane.account, self.now)
         self.slow[lane.account] = Slow()
         self.give_up(lane)
         self.release(lane)
@@ -210,7 +211,7 @@ class AgainstAModel(RuleBasedStateMachine):
 
     @rule(account=st.sampled_from(ACCOUNTS))
     def an_accounts_trouble_is_forgotten(self, account: str) -> None:
-        self.lanes.calm(account)
+        self.lanes.calm(account, self.now)
         self.slow[account] = Slow()
 
     # -- how it happens ----------------------------------------------------------------------------------------------
@@ -266,7 +267,7 @@ class AgainstAModel(RuleBasedStateMachine):
     def teardown(self) -> None:
         for lane in list(self.calls.values()):
             if lane.key not in self.given_up:
-                self.lanes.settled(lane, lane.given)
+                self.lanes.settled(lane, lane.given, self.now)
                 self.slow[lane.account] = Slow()
             self.release(lane)
         self.lanes.withdraw(lambda _: True)
@@ -281,3 +282,29 @@ TestTheLanesAgainstAModel = AgainstAModel.TestCase
 TestTheLanesAgainstAModel.settings = settings(
     derandomize=True, deadline=None, max_examples=60, stateful_step_count=50, phases=[Phase.generate]
 )
+
+
+def lanes_of(*keys: str) -> Lanes[int]:
+    lanes: Lanes[int] = Lanes(concurrency=8, account_concurrency=8)
+    for number, key in enumerate(keys):
+        record = LogRecord(offset=number, timestamp=0)
+        lanes.add(Arrival(record=record, item=number, account=key.partition("/")[0], key=key))
+    return lanes
+
+
+def test_a_lane_fails_alone_if_its_account_and_the_sink_were_well_since_its_first_failure() -> None:
+    lanes = lanes_of("acme/job/1", "acme/job/2", "bolt/job/1")
+    first, other, second = (lane for lane in iter(lambda: lanes.turn(0.0), None))
+    assert [first.key, second.key, other.key] == ["acme/job/1", "acme/job/2", "bolt/job/1"]
+    lanes.failed(first, 1.0)
+    lanes.failed(second, 2.0)
+    assert not lanes.fails_alone(first)
+    assert not lanes.fails_alone(second), "it is the account, for all that is known"
+    lanes.settled(other, 1, 3.0)
+    assert not lanes.fails_alone(first), "its account was not well meanwhile"
+    lanes.settled(second, 1, 4.0)
+    lanes.failed(first, 5.0)
+    assert lanes.fails_alone(first)
+    lanes.release(first, 5.0)
+    assert [lane.key for lane in lanes.failing(2)] == ["acme/job/1"]
+    assert lanes.failing(3) == []

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime.database import open_database
+from runtime.database import create_tables, open_database
 from runtime.settings import StoreSettings
+from runtime.store_schema import upgrade
 from runtime.toml_reader import Secret
 from schemas.change import EntityChange
 from schemas.errors import Reject, RetryLater
@@ -49,7 +50,7 @@ class Notebook:
 @pytest.fixture
 async def engine(sqlite_settings: StoreSettings) -> AsyncIterator[AsyncEngine]:
     async with open_database(sqlite_settings) as found:
-        await MemoryStore(found).create_tables()
+        await upgrade(found)
         yield found
 
 
@@ -136,7 +137,7 @@ async def test_an_effect_that_could_not_be_written_down_is_not_repeated_for_it(
         with pytest.raises(RetryLater) as caught:
             await sink.deliver(arrivals(1, 2))
         assert caught.value.scope == "sink"
-    await store.create_tables()
+    await create_tables(engine, METADATA)
     assert await sink.deliver(arrivals(1, 2)) == [Delivered()]
     assert notebook.acted == [1]
     assert await store.last_sequence(sink.name, change(1)) == change(1).sequence
@@ -234,7 +235,7 @@ def test_first_occurrences_are_all_there_and_in_order_whoever_crashes_and_whoeve
         url = f"sqlite+aiosqlite:///{Path(folder)}/store.db"
         async with open_database(StoreSettings(url=url, key=Secret(Fernet.generate_key().decode()))) as engine:
             store = MemoryStore(engine)
-            await store.create_tables()
+            await create_tables(engine, METADATA)
             group = Group(log, store, random.Random(seed))
             while group.owner.offset < len(log):
                 await group.turn()

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime.database import open_database
+from runtime.database import create_tables, open_database
 from runtime.settings import StoreSettings
+from runtime.store_schema import upgrade
 from schemas.errors import StoreError
 from sinks.memory_store import METADATA, MemoryStore
 from tests.sinks.making import change
@@ -24,7 +25,7 @@ SINK = "forward/crm"
 @pytest.fixture
 async def engine(store_settings: StoreSettings) -> AsyncIterator[AsyncEngine]:
     async with open_database(store_settings) as found:
-        await MemoryStore(found).create_tables()
+        await upgrade(found)
         yield found
 
 
@@ -105,7 +106,7 @@ async def test_a_database_that_fails_fails_all_who_wait_and_those_after_it_recov
     reads = [store.last_sequence(SINK, change(1, entity)) for entity in range(5)]
     found = await asyncio.gather(*writes, *reads, return_exceptions=True)
     assert [type(one) for one in found] == [StoreError] * 10
-    await store.create_tables()
+    await create_tables(engine, METADATA)
     await store.remember(SINK, change(1))
     assert await store.last_sequence(SINK, change(1)) == change(1).sequence
 
@@ -119,7 +120,7 @@ async def test_sqlite_finds_what_is_remembered_without_reading_the_whole_table(s
 
     async with open_database(sqlite_settings) as engine:
         store = MemoryStore(engine)
-        await store.create_tables()
+        await upgrade(engine)
         event.listen(engine.sync_engine, "before_cursor_execute", note)
         await store.last_sequence(SINK, change(1))
         ((statement, parameters),) = statements

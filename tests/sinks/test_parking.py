@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from schemas.change import EntityChange
 from schemas.encoding import encode
+from schemas.errors import RetryLater
 from schemas.topics import CHANGES, REDRIVE_TO_HEADER
 from sinks.pauses import Pauses
 from tests.sinks.contract.moody import Moody, down, parked, until_lag, until_parked
-from tests.sinks.support import Topics, change, until, working
+from tests.sinks.support import QUICK, Topics, change, until, working
 
 pytestmark = pytest.mark.anyio
 
@@ -204,3 +206,36 @@ async def test_what_was_redriven_to_another_sink_is_passed_over(topics: Topics) 
     # It is one that a person wants delivered, also after it was put aside.
     assert set(sink.again) == {2}
     assert [record.value for record in await topics.records(CHANGES)] == [encode(change(1)), encode(change(2))]
+
+
+async def test_an_entity_that_fails_alone_is_put_aside_whatever_its_error_blames(topics: Topics) -> None:
+    sink = Moody(failing={"acme/job/1": down("account"), "bolt/job/5": down("sink")})
+    how: dict[str, Any] = {"park_after_s": 3600.0, "park_entity_after_s": 0.3, "pauses": QUICK}
+    async with working(topics, sink, **how):
+        number = 0
+        async with asyncio.timeout(60):
+            while await parked(topics) != {"acme": 1, "bolt": 1}:
+                for entity in (1, 2, 5, 6) if number == 0 else (2, 6):  # the others are well all the time
+                    number += 1
+                    await topics.send(change(number, entity, account="acme" if entity < 4 else "bolt"), partition=0)
+        await until_lag(topics, 0)
+        sink.failing.clear()
+        await until_parked(topics, {})
+    assert (len(sink.of(1)), len(sink.of(5))) == (1, 1)
+
+
+async def test_a_retry_after_is_kept_although_a_call_from_before_succeeds(topics: Topics) -> None:
+    gate = asyncio.Event()
+    sink = Moody(failing={"acme/job/1": lambda: RetryLater("slow down", after_s=3600.0, scope="account")})
+    sink.gates["acme/job/2"] = gate
+    await topics.send(change(1, 2), partition=0)
+    async with working(topics, sink, **NEVER):
+        await until(lambda: sink.began == ["acme/job/2"])
+        await topics.send(change(2, 1), partition=0)
+        await until(lambda: ("1", 2) in sink.called)
+        gate.set()
+        await until(lambda: sink.of(2) == [1])
+        await topics.send(change(3, 3), change(4, 7, account="bolt"), partition=0)
+        await until(lambda: sink.of(7) == [4])
+        await topics.until_deliveries(2)
+    assert sink.called == [("1", 2), ("2", 1), ("7", 4)]

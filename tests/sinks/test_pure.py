@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.change import EntityChange
+from schemas.deadletter import redrives_of
 from schemas.encoding import decode, encode
 from schemas.record import LogRecord
 from schemas.topics import REDRIVE_TO_HEADER, REDRIVES_HEADER
-from sinks.arrival import Arrival, redrives_of
+from sinks.arrival import Arrival
 from sinks.changes_feed import ChangesFeed, read_change
 from sinks.mirror_core import SUPERSEDED, Version, newest_of, outcomes_of, snapshot_of, wins
 from sinks.outcome import ALREADY_DELIVERED, Delivered

@@ -59,7 +59,17 @@ def test_a_success_ends_all_of_it() -> None:
     for number in range(SEVERAL):
         trouble.seen(f"entity {number}", 1.0)
     trouble.pause(1.0, 60.0)
-    trouble.over()
+    trouble.over(20.0)
     assert trouble == Trouble()
     trouble.seen("a", 50.0)
     assert trouble.lasted_s(51.0) == 1.0
+
+
+def test_a_success_does_not_end_the_silence_that_the_other_side_asked_for() -> None:
+    trouble = Trouble()
+    trouble.seen("a", 10.0)
+    trouble.pause(10.0, 35.0, asked_s=30.0)
+    trouble.over(12.0)
+    assert (trouble.since, trouble.failures, trouble.not_before, trouble.slowed) == (None, 0, 40.0, True)
+    trouble.over(40.0)
+    assert (trouble.not_before, trouble.slowed) == (0.0, False)

@@ -55,7 +55,8 @@ def _waiting() -> None:
         sa.Column("timestamp_ms", sa.BigInteger, nullable=False),
         sa.Column("parked_ms", sa.BigInteger, nullable=False),
     )
-    op.create_index("parked_by_place", "parked", ["sink", "topic", "account", "key"])
+    place = ["sink", "topic", "account", "whole_account", "key", "partition", "position"]
+    op.create_index("parked_by_place", "parked", place)
     op.create_table(
         "halts",
         sa.Column("sink", sa.String(100), primary_key=True),
