@@ -64,6 +64,8 @@ class Lanes(Generic[Item]):
         """Accounts with ready lanes, each once."""
         self._paused: list[tuple[float, int, Lane[Item]]] = []
         self._numbers = count()
+        self._failed: set[Lane[Item]] = set()
+        """Lanes that have failed since their last success."""
         self.trouble = Trouble()
         """Of all that the sink delivers."""
         self.running = 0
@@ -119,6 +121,7 @@ class Lanes(Generic[Item]):
     def settled(self, lane: Lane[Item], done: int, now: float) -> None:
         """The first `done` arrivals have an outcome, so the lane, its account and the sink are well."""
         lane.failures, lane.failing_since, lane.not_before = 0, None, 0.0
+        self._failed.discard(lane)
         self._accounts[lane.account].trouble.over(now)
         self.trouble.over(now)
         for _ in range(done):
@@ -129,6 +132,7 @@ class Lanes(Generic[Item]):
     def failed(self, lane: Lane[Item], now: float) -> None:
         """The call failed; who has to wait, and how long, is for the caller to say."""
         lane.failures += 1
+        self._failed.add(lane)
         if lane.failing_since is None:
             lane.failing_since = now
         self._accounts[lane.account].trouble.seen(lane.key, now)
@@ -152,11 +156,7 @@ class Lanes(Generic[Item]):
 
         Those that the sink is being called for are left out.
         """
-        return [
-            lane
-            for lane in self._lanes.values()
-            if lane.failures >= at_least and not lane.busy and self.fails_alone(lane)
-        ]
+        return [lane for lane in self._failed if lane.failures >= at_least and not lane.busy and self.fails_alone(lane)]
 
     def fails_alone(self, lane: Lane[Item]) -> bool:
         """Whether the account, and the sink, have been well since the lane's first failure."""
@@ -232,6 +232,7 @@ class Lanes(Generic[Item]):
 
     def _remove(self, lane: Lane[Item]) -> None:
         del self._lanes[lane.key]
+        self._failed.discard(lane)
         account = self._accounts[lane.account]
         account.lanes.discard(lane)
         if not account.lanes and account.trouble.since is None and not account.trouble.slowed:

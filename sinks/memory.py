@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from schemas.change import EntityChange
-from schemas.errors import RetryLater, StoreError
+from schemas.errors import RetryLater, SinkError, StoreError
 from sinks.arrival import Arrival
 from sinks.memory_store import MemoryStore
 from sinks.outcome import ALREADY_DELIVERED, Delivered, Outcome
@@ -18,6 +18,9 @@ STEPS = (
     "acted",  # it was had, and nobody knows yet: a crash here repeats it
     "remembered",  # the table `delivered` says so
 )
+
+AT_ONCE = 10
+"""Changes of one entity in one call: outcomes are told together, and a busy entity must not hold its slot for long."""
 
 
 class Acting(Protocol):
@@ -68,28 +71,39 @@ class Remembering:
         return self._inner.fate
 
     async def deliver(self, arrivals: Sequence[Arrival[EntityChange]]) -> Sequence[Outcome]:
-        """See `sinks.sink.Sink`. Settles all that lead and are remembered, else acts on the first.
+        """See `sinks.sink.Sink`. Acts on a few, one after the other, and remembers each before the next.
 
         Raises:
-            RetryLater: from the inner sink; or the store failed. If it failed after the effect, the next call with the
-                same arrival only writes it down.
-            Reject, Halt: from the inner sink.
+            RetryLater: from the inner sink, for the first; or the store failed. If it failed after the effect, the next
+                call with the same arrival only writes it down.
+            Reject, Halt: from the inner sink, for the first.
         """
-        first = arrivals[0]
-        place = (first.record.partition, first.record.offset)
-        if self._unwritten.get(first.key) != place:
-            last = await self._last_sequence(first.item)
-            if seen := _leading_seen(arrivals, last):
-                # Settled now, so that a failure of the next one cannot be put down to them.
-                return [ALREADY_DELIVERED] * seen
+        last = await self._last_sequence(arrivals[0].item)
+        outcomes: list[Outcome] = []
+        for arrival in arrivals[:AT_ONCE]:
+            try:
+                outcomes.append(await self._settle(arrival, last))
+            except SinkError:
+                if not outcomes:
+                    raise
+                break  # it is given again, as the first
+            last = max(last, arrival.item.sequence)
+        return outcomes
+
+    async def _settle(self, arrival: Arrival[EntityChange], last_sequence: str) -> Outcome:
+        change, place = arrival.item, (arrival.record.partition, arrival.record.offset)
+        if self._unwritten.get(change.key) != place:
+            # One that a person has redriven has to have its effect again.
+            if change.sequence <= last_sequence and not arrival.again:
+                return ALREADY_DELIVERED
             self._at("acting")
-            await self._inner.act(first)
+            await self._inner.act(arrival)
             self._at("acted")
-            self._unwritten[first.key] = place
-        await self._remember(first.item)
-        del self._unwritten[first.key]
+            self._unwritten[change.key] = place
+        await self._remember(change)
+        del self._unwritten[change.key]
         self._at("remembered")
-        return [Delivered()]
+        return Delivered()
 
     async def _last_sequence(self, change: EntityChange) -> str:
         try:
@@ -102,8 +116,3 @@ class Remembering:
             await self._store.remember(self.name, change)
         except StoreError as error:
             raise RetryLater(str(error), scope="sink") from error
-
-
-def _leading_seen(arrivals: Sequence[Arrival[EntityChange]], last_sequence: str) -> int:
-    """How many of the first ones have had their effect; one that a person has redriven has to have it again."""
-    return next((n for n, one in enumerate(arrivals) if one.again or one.item.sequence > last_sequence), len(arrivals))

@@ -22,7 +22,7 @@ from runtime.toml_reader import Secret
 from schemas.change import EntityChange
 from schemas.errors import Reject, RetryLater
 from sinks.arrival import Arrival
-from sinks.memory import STEPS, Remembering
+from sinks.memory import AT_ONCE, STEPS, Remembering
 from sinks.memory_store import METADATA, MemoryStore
 from sinks.outcome import ALREADY_DELIVERED, Delivered
 from sinks.sink import Fate
@@ -71,26 +71,49 @@ async def test_it_is_the_sink_that_it_wraps(store: MemoryStore) -> None:
 async def test_changes_have_their_effect_one_by_one(store: MemoryStore) -> None:
     notebook = Notebook()
     sink = Remembering(notebook, store)
-    assert await sink.deliver(arrivals(1, 2, 3)) == [Delivered()]
-    assert await sink.deliver(arrivals(2, 3)) == [Delivered()]
-    assert notebook.acted == [1, 2]
+    assert await sink.deliver(arrivals(1, 2, 3)) == [Delivered()] * 3
+    assert await sink.deliver(arrivals(2, 3)) == [ALREADY_DELIVERED] * 2
+    assert notebook.acted == [1, 2, 3]
 
 
-async def test_repeats_are_settled_together_before_anything_is_done(store: MemoryStore) -> None:
+async def test_so_many_changes_at_once_that_a_busy_entity_does_not_hold_its_slot_for_long(store: MemoryStore) -> None:
+    many = arrivals(*range(1, 2 * AT_ONCE))
+    assert await Remembering(Notebook(), store).deliver(many) == [Delivered()] * AT_ONCE
+
+
+async def test_a_failure_is_told_when_its_change_is_the_first_and_takes_nothing_from_those_before_it(
+    store: MemoryStore,
+) -> None:
+    notebook = Notebook()
+    sink = Remembering(notebook, store)
+    assert await sink.deliver(arrivals(1)) == [Delivered()]
+    notebook.errors = [RetryLater("later")]
+    assert await sink.deliver(arrivals(1, 2)) == [ALREADY_DELIVERED]
+    notebook.errors = [RetryLater("later")]
+    with pytest.raises(RetryLater):
+        await sink.deliver(arrivals(2, 3))
+    assert await sink.deliver(arrivals(2, 3)) == [Delivered()] * 2
+    assert notebook.acted == [1, 2, 3]
+
+
+async def test_repeats_have_no_effect(store: MemoryStore) -> None:
     notebook = Notebook()
     sink = Remembering(notebook, store)
     await sink.deliver(arrivals(2))
-    assert await sink.deliver(arrivals(1, 2, 2, 3, 1)) == [ALREADY_DELIVERED] * 3
-    assert notebook.acted == [2]
+    assert await sink.deliver(arrivals(1, 2, 2, 3, 1)) == [*[ALREADY_DELIVERED] * 3, Delivered(), ALREADY_DELIVERED]
+    assert notebook.acted == [2, 3]
 
 
 async def test_what_a_person_has_redriven_has_its_effect_again_and_takes_nothing_back(store: MemoryStore) -> None:
     notebook = Notebook()
     sink = Remembering(notebook, store)
     await sink.deliver(arrivals(5))
-    assert await sink.deliver([arrived(change(3), again=True), *arrivals(6)]) == [Delivered()]
-    assert await sink.deliver(arrivals(4)) == [ALREADY_DELIVERED]
-    assert notebook.acted == [5, 3]
+    assert await sink.deliver([arrived(change(3), again=True), *arrivals(4, 6)]) == [
+        Delivered(),
+        ALREADY_DELIVERED,
+        Delivered(),
+    ]
+    assert notebook.acted == [5, 3, 6]
 
 
 @pytest.mark.parametrize("error", [RetryLater("later"), Reject("never"), ZeroDivisionError()])
@@ -138,7 +161,7 @@ async def test_an_effect_that_could_not_be_written_down_is_not_repeated_for_it(
             await sink.deliver(arrivals(1, 2))
         assert caught.value.scope == "sink"
     await create_tables(engine, METADATA)
-    assert await sink.deliver(arrivals(1, 2)) == [Delivered()]
+    assert await sink.deliver(arrivals(1)) == [Delivered()]
     assert notebook.acted == [1]
     assert await store.last_sequence(sink.name, change(1)) == change(1).sequence
 
@@ -162,8 +185,7 @@ async def test_partitions_that_move_and_come_back_find_what_was_done_meanwhile(
         there = Remembering(notebook, MemoryStore(engine))
         assert await there.deliver(arrivals(1)) == [ALREADY_DELIVERED]
         await there.deliver(arrivals(2))
-    assert await here.deliver(arrivals(2, 3)) == [ALREADY_DELIVERED]
-    assert await here.deliver(arrivals(3)) == [Delivered()]
+    assert await here.deliver(arrivals(2, 3)) == [ALREADY_DELIVERED, Delivered()]
     assert notebook.acted == [1, 2, 3]
 
 
