@@ -37,7 +37,8 @@ test: $(VENV)/.installed ## unit, contract and end-to-end tests (ARGS="-k ...")
 
 chaos: $(VENV)/.installed ## kill, freeze, stall and cut under load, then compare with an oracle; then sinks-chaos (SEED= MINUTES= PROFILE=single|cluster)
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)
-	@$(BIN)/python -m tests.sinks_chaos --seed $(SEED)
+	@$(BIN)/python -m tests.sinks_chaos --seed $(SEED) --store sqlite
+	@$(BIN)/python -m tests.sinks_chaos --seed $(SEED) --store postgres
 
 ingest-chaos: $(VENV)/.installed ## kill, mute and fill up what ingest needs, then compare the raw log with what was answered (SEED=)
 	@$(BIN)/python -m tests.ingest_chaos --seed $(SEED) $(ARGS)
