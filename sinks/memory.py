@@ -20,7 +20,7 @@ STEPS = (
 )
 
 AT_ONCE = 10
-"""Changes of one entity in one call: outcomes are told together, and a busy entity must not hold its slot for long."""
+"""Effects in one call: outcomes are told together, and a busy entity must not hold its slot for long."""
 
 
 class Acting(Protocol):
@@ -80,7 +80,9 @@ class Remembering:
         """
         last = await self._last_sequence(arrivals[0].item)
         outcomes: list[Outcome] = []
-        for arrival in arrivals[:AT_ONCE]:
+        for arrival in arrivals:
+            if outcomes.count(Delivered()) == AT_ONCE:
+                break
             try:
                 outcomes.append(await self._settle(arrival, last))
             except SinkError:
