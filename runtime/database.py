@@ -39,7 +39,8 @@ T = TypeVar("T")
 _FAILURES = (SQLAlchemyError, sqlite3.Error, asyncpg.PostgresError, OSError)
 _READ_ONLY = "tradewind_read_only"
 _EVERYBODY = 0o007  # what the mode of an existing file must not have; a group may be its owner's wish
-_TABLES_LOCK = 0x74726164  # an arbitrary number that all processes agree on
+TABLES_LOCK = 0x74726164
+"""An arbitrary number that all processes agree on: who holds this advisory lock may change tables."""
 
 
 class _DatabaseNow(FunctionElement[int]):
@@ -157,7 +158,7 @@ async def create_tables(engine: AsyncEngine, metadata: MetaData) -> None:
     async with engine.begin() as connection:
         # "Does it exist?" and CREATE are two steps. BEGIN IMMEDIATE makes them one on SQLite, this lock on PostgreSQL.
         if connection.dialect.name == "postgresql":
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _TABLES_LOCK})
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": TABLES_LOCK})
         await connection.run_sync(metadata.create_all)
 
 

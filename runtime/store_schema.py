@@ -7,14 +7,13 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from runtime.database import Database, reading, transaction
+from runtime.database import TABLES_LOCK, Database, reading, transaction
 from runtime.logs import log_event
 from schemas.errors import StoreError
 
 _log = logging.getLogger(__name__)
 
 _VERSIONS = Path(__file__).parent / "migrations" / "versions"
-_LOCK = 0x74726164  # the one under which version 0.1.0 made its tables
 
 
 async def upgrade(engine: Database) -> None:
@@ -66,6 +65,6 @@ async def _migrate(engine: Database) -> None:
     async with engine.begin() as connection:
         # BEGIN IMMEDIATE lets one process in at a time on SQLite, this lock on PostgreSQL.
         if connection.dialect.name == "postgresql":
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": TABLES_LOCK})
         if await connection.run_sync(_version) != _known()[-1]:
             await connection.run_sync(migrate)

@@ -29,6 +29,8 @@ import math
 from typing import Literal, get_args
 
 Scope = Literal["entity", "account", "sink"]
+_CLIENT_ERROR = 4  # the first digit of a status
+_NOT_NOW = frozenset({401, 408, 425, 429})
 LONGEST_REASON = 1_000
 """Characters: it is read by people, and travels in headers."""
 
@@ -151,6 +153,11 @@ class ApiError(ServiceTradeError):
         self.status = status
         self.messages = messages
         self.retry_after_s = retry_after_s
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same request would be answered so again: a 4xx, but for those that say "not now"."""
+        return self.status // 100 == _CLIENT_ERROR and self.status not in _NOT_NOW
 
 
 class NotFound(ApiError):

@@ -31,6 +31,11 @@ class Arrival(Generic[Item]):
     first_failure_ms: int | None = None
 
 
+def is_redriven(record: LogRecord) -> bool:
+    """Whether a person has sent it here again."""
+    return bool(record.headers) and header(record, REDRIVE_TO_HEADER) is not None
+
+
 def meant_for(record: LogRecord, sink: str) -> bool:
     """Whether the record is for this sink: all are but those that were redriven to another one."""
     to = header(record, REDRIVE_TO_HEADER) if record.headers else None

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from schemas.errors import ApiError, ApiUnreachable, LoginUnavailable
 from servicetrade.account import Account, Page, Param
@@ -15,8 +14,6 @@ from sinks.backfill_store import BackfillStore, Progress
 
 FIRST_PAUSE_S = 0.5
 """At least, between two attempts; the client's own pauses, which are longer, come on top."""
-
-_PASSES = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, 429})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +107,7 @@ class Backfill:
 
 def _pause_of(error: ApiUnreachable | LoginUnavailable | ApiError) -> float | None:
     """Seconds until another attempt makes sense; None: never."""
-    if isinstance(error, ApiError):
-        about_the_request = HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if about_the_request and error.status not in _PASSES:
-            return None
+    if isinstance(error, ApiError) and error.is_final:
+        return None
     asked_s = None if isinstance(error, ApiUnreachable) else error.retry_after_s
     return max(FIRST_PAUSE_S, asked_s or 0.0)

@@ -14,6 +14,7 @@ from schemas.record import LogRecord
 from sinks.limits import Limits
 from sinks.open_letters import OpenLetters
 from sinks.parking_store import Halts
+from sinks.reports import store_failed
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Brake:
             try:
                 return await self._letters.add(self._sink, account, record)
             except StoreError as error:
-                self._complain(error)
+                store_failed(self._sink, error)
                 await asyncio.sleep(POLL_S)
 
     async def letter_written(self, record: LogRecord) -> None:
@@ -67,7 +68,7 @@ class Brake:
         try:
             await self._letters.written(self._sink, record)
         except StoreError as error:  # after a crash there will be a second one
-            self._complain(error)
+            store_failed(self._sink, error)
 
     async def below_cap(self, account: str) -> bool:
         """Whether the account may have another dead letter."""
@@ -81,7 +82,7 @@ class Brake:
         try:
             counts = await self._counts()
         except StoreError as error:  # the next letter asks again
-            self._complain(error)
+            store_failed(self._sink, error)
             return False
         full = {name for name, count in counts.items() if count >= self._limits.dead_letter_cap}
         if account not in full:
@@ -101,7 +102,7 @@ class Brake:
                 await self._halts.halt(self._sink, reason)
                 break
             except StoreError as error:
-                self._complain(error)
+                store_failed(self._sink, error)
                 await asyncio.sleep(POLL_S)
         self._own_halts += 1
 
@@ -118,15 +119,12 @@ class Brake:
                         self._changed()
                     self._note(reason)
             except StoreError as error:
-                self._complain(error)
+                store_failed(self._sink, error)
             await asyncio.sleep(POLL_S)
 
     async def _counts(self) -> Mapping[str, int]:
         newer_than_ms = round((time.time() - self._limits.letters_kept_s) * 1000)
         return await self._letters.counts(self._sink, newer_than_ms=newer_than_ms)
-
-    def _complain(self, error: StoreError) -> None:
-        log_event(_log, "sink.retry", level=logging.WARNING, sink=self._sink, reason=str(error))
 
     def _note(self, reason: str | None) -> None:
         metrics.HALTED.labels(self._sink).set(reason is not None)

@@ -11,9 +11,9 @@ from schemas.delivery import Delivery
 from schemas.delivery import Outcome as DeliveryOutcome
 from schemas.encoding import encode
 from schemas.errors import Reject
-from schemas.record import LogRecord, header
-from schemas.topics import ACCOUNT_NAME, CHANGES, DELIVERIES, REDRIVE_TO_HEADER
-from sinks.arrival import Arrival, meant_for
+from schemas.record import LogRecord
+from schemas.topics import ACCOUNT_NAME, CHANGES, DELIVERIES
+from sinks.arrival import Arrival, is_redriven, meant_for
 from sinks.feed import Told
 from sinks.outcome import Outcome, Skipped
 
@@ -46,7 +46,7 @@ class ChangesFeed:
         change = read_change(record)
         if not self._wants(change):
             return None
-        again = bool(record.headers) and header(record, REDRIVE_TO_HEADER) is not None
+        again = is_redriven(record)
         return Arrival(record=record, item=change, account=change.account, key=change.key, again=again)
 
     def tell(self, arrival: Arrival[EntityChange], outcome: Outcome, *, sink: str, now_ms: int) -> Told:

@@ -17,7 +17,7 @@ from schemas.errors import (
     StoreError,
 )
 
-_UNAUTHORIZED, _TIMEOUT, _TOO_EARLY, _TOO_MANY = 401, 408, 425, 429
+_UNAUTHORIZED, _TOO_EARLY, _TOO_MANY = 401, 425, 429
 _NOT_TAKEN: Mapping[int, Scope] = {_UNAUTHORIZED: "entity", _TOO_EARLY: "entity", _TOO_MANY: "account"}
 """Statuses that say "not now": nothing has happened. What is in trouble then."""
 
@@ -85,7 +85,7 @@ def _failure_of_status(error: ApiError) -> Failure:
     scope = _NOT_TAKEN.get(error.status)
     if scope is not None:
         return NothingHappened(RetryLater(str(error), after_s=error.retry_after_s, scope=scope))
-    if error.status // 100 == 4 and error.status != _TIMEOUT:  # noqa: PLR2004
+    if error.is_final:
         return Refused(error.status, error.messages)
     return Unknown(error.status, error.messages, RetryLater(str(error), after_s=error.retry_after_s))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from schemas.command import Command, CommandResult, decode_command
 from schemas.encoding import encode
 from schemas.errors import Reject
-from schemas.record import LogRecord, header
-from schemas.topics import COMMANDS, REDRIVE_TO_HEADER, RESULTS
-from sinks.arrival import Arrival, meant_for
+from schemas.record import LogRecord
+from schemas.topics import COMMANDS, RESULTS
+from sinks.arrival import Arrival, is_redriven, meant_for
 from sinks.command_result import result_of
 from sinks.feed import Told
 
@@ -26,7 +26,7 @@ class CommandsFeed:
         # The order of an account's commands rests on it: the key decides the partition.
         if record.key != command.account.encode():
             raise ValueError(f"not a Command: the record's key is {record.key!r}, the account {command.account!r}")
-        again = bool(record.headers) and header(record, REDRIVE_TO_HEADER) is not None
+        again = is_redriven(record)
         return Arrival(record=record, item=command, account=command.account, key=command.key, again=again)
 
     def tell(self, arrival: Arrival[Command], outcome: CommandResult, *, sink: str, now_ms: int) -> Told:  # noqa: ARG002

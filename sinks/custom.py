@@ -40,8 +40,6 @@ from sinks.steps import At, pass_by
 
 Deliver: TypeAlias = Callable[[EntityChange, Context], Awaitable[object]]
 
-_CLIENT_ERROR = 4  # the first digit of a status
-_WORTH_ANOTHER_TRY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +165,7 @@ def _failure(error: ServiceTradeError | StoreError) -> RetryLater | Reject:
     if isinstance(error, StoreError):
         scope = "sink"
     elif isinstance(error, ApiError) and error.status != HTTPStatus.TOO_MANY_REQUESTS:
-        if error.status // 100 == _CLIENT_ERROR and error.status not in _WORTH_ANOTHER_TRY:
+        if error.is_final:
             return Reject(f"ServiceTrade: {error}")
         scope = "entity"
     # Refused credentials stay refused until somebody changes them.

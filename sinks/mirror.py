@@ -43,7 +43,6 @@ REFUSED_PAUSE_S = 30.0
 """Refused credentials stay refused until somebody changes them."""
 
 _ACCOUNT_TROUBLE = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-_WORTH_ANOTHER_TRY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 
 
 class Mirror:
@@ -153,8 +152,7 @@ def _failure(error: ApiError) -> RetryLater | Reject:
     """What an answer other than an entity means: 4xx is about this request, anything else passes."""
     if error.status in _ACCOUNT_TROUBLE:
         return RetryLater(str(error), after_s=error.retry_after_s, scope="account")
-    about_the_request = HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    if about_the_request and error.status not in _WORTH_ANOTHER_TRY:
+    if error.is_final:
         return Reject(str(error))
     return RetryLater(str(error), after_s=error.retry_after_s)
 

@@ -17,6 +17,7 @@ from schemas.record import LogRecord
 from sinks.arrival import Arrival
 from sinks.parking_store import ParkingStore, Place
 from sinks.pauses import Pauses
+from sinks.reports import store_failed
 from sinks.steps import At, pass_by
 
 _log = logging.getLogger(__name__)
@@ -203,7 +204,7 @@ class Parking:
                         await self._write()
                         wait_s = self._begin_drains(tasks)
                     except StoreError as error:
-                        self._complain(error)
+                        store_failed(self._sink, error)
                         wait_s = STORE_PAUSE_S
                     try:
                         async with asyncio.timeout(wait_s):
@@ -284,7 +285,7 @@ class Parking:
         try:
             await self._bring_back(waiting)
         except StoreError as error:
-            self._complain(error)
+            store_failed(self._sink, error)
             waiting.pause(None)
         finally:
             waiting.task = None
@@ -347,9 +348,6 @@ class Parking:
             self._deliver(arrival)
         return drain
 
-    def _complain(self, error: StoreError) -> None:
-        log_event(_log, "sink.retry", level=logging.WARNING, sink=self._sink, reason=str(error))
-
     async def _count(self) -> None:
         """Keep the metric true."""
         while True:
@@ -357,7 +355,7 @@ class Parking:
             try:
                 counts = await self._store.counts(self.loaded) if self.loaded else {}
             except StoreError as error:
-                self._complain(error)
+                store_failed(self._sink, error)
             for account in self._counted | counts.keys():
                 metrics.PARKED.labels(self._sink, account).set(counts.get(account, 0))
             self._counted = set(counts)

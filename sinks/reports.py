@@ -13,7 +13,7 @@ from runtime import metrics
 from runtime.kafka import Headers, Producer
 from runtime.logs import log_event
 from schemas.deadletter import HEADER_PREFIX, DeadLetter, redrives_of
-from schemas.errors import Reject, RetryLater
+from schemas.errors import LONGEST_REASON, Reject, RetryLater, StoreError
 from schemas.record import LogRecord
 from schemas.topics import DEADLETTERS, REDRIVE_TO_HEADER, REDRIVES_HEADER
 from sinks.arrival import Arrival
@@ -24,7 +24,6 @@ _log = logging.getLogger(__name__)
 
 UNREADABLE = "not-readable"
 """Error class of a dead letter whose bytes are nothing that the feed knows."""
-_LONGEST_MESSAGE = 1_000  # characters: a header is read by people, and the record must stay within its limit
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -171,7 +170,7 @@ class Reports(Generic[Item, Out]):
             offset=record.offset,
             stage=self._sink,
             error=error,
-            message=message[:_LONGEST_MESSAGE],
+            message=message[:LONGEST_REASON],
             attempts=attempts,
             first_failure_ms=first_failure_ms,
             last_failure_ms=now_ms,
@@ -182,6 +181,11 @@ class Reports(Generic[Item, Out]):
     def _count(self, told: Told) -> None:
         metrics.DELIVERIES.labels(self._sink, told.outcome).inc()
         metrics.DELIVERY_LATENCY_SECONDS.labels(self._sink).observe(told.latency_ms / 1000)
+
+
+def store_failed(sink: str, error: StoreError) -> None:
+    """The store did not do what the worker needs for itself; it goes on without, or tries again."""
+    log_event(_log, "sink.retry", level=logging.WARNING, sink=sink, reason=str(error))
 
 
 def _own_headers(record: LogRecord) -> list[tuple[str, bytes]]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from runtime.kafka import GroupConsumer, Partition, Producer
-from runtime.logs import log_event
 from runtime.settings import KafkaSettings
 from schemas.errors import StoreError
 from schemas.record import LogRecord
@@ -18,11 +16,9 @@ from sinks.dispatch import Dispatch, Stores
 from sinks.feed import Feed
 from sinks.limits import Limits
 from sinks.progress import Progress
-from sinks.reports import Reports
+from sinks.reports import Reports, store_failed
 from sinks.sink import Sink
 from sinks.steps import At, pass_by
-
-_log = logging.getLogger(__name__)
 
 READ_AT_ONCE = 500
 POLL_S = 1.0
@@ -222,7 +218,7 @@ class Worker(Generic[Item, Out]):
         try:
             await dispatch.parking.load(partitions)
         except StoreError as error:
-            log_event(_log, "sink.retry", level=logging.WARNING, sink=self._sink.name, reason=str(error))
+            store_failed(self._sink.name, error)
             await asyncio.sleep(POLL_S)
 
     def _take(self, dispatch: Dispatch[Item, Out], partition: Partition, records: Sequence[LogRecord]) -> None:
