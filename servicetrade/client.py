@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
 from runtime.database import open_database
+from runtime.http import http_client
 from runtime.settings import AccountSettings, ServiceTradeSettings, Settings
 from runtime.store_schema import upgrade
 from schemas.errors import ServiceTradeError
@@ -138,14 +138,10 @@ async def short_session(settings: ServiceTradeSettings, name: str, account: Acco
 def _http(settings: ServiceTradeSettings) -> httpx.AsyncClient:
     # A proxy of the environment is for the way out, not for a simulator nearby.
     outwards = settings.base_url.startswith("https://")
-    return httpx.AsyncClient(
+    return http_client(
         base_url=settings.base_url.rstrip("/") + "/api",
-        timeout=settings.timeout_s,
-        headers={"Accept": "application/json", "User-Agent": "tradewind"},
-        # The session is put on by hand; a jar would add whatever the last answer, also a 401, told it to.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        # The governor bounds each account; a pool that is too small would make accounts wait for each other.
-        # Servers close idle connections after 5 s or more; a request that is sent at that moment gets no answer.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=3.0),
+        timeout_s=settings.timeout_s,
+        headers={"Accept": "application/json"},
+        # The session is put on by hand, and the governor bounds each account.
         trust_env=outwards,
     )

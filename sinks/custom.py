@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TypeAlias
 
 import httpx
 
+from runtime.http import http_client
 from runtime.logs import log_event
 from runtime.sink_settings import CustomSettings
 from schemas.change import EntityChange
@@ -182,12 +182,6 @@ async def open_custom(
         SettingsError: from `load_custom`.
     """
     deliver = load_custom(name, settings)
-    http = httpx.AsyncClient(
-        headers={"User-Agent": "tradewind"},
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        timeout=10.0,
-        # Servers close idle connections after 5 s or more; a request that is sent at that moment gets no answer.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=3.0),
-    )
+    http = http_client(timeout_s=10.0)
     async with http:
         yield Remembering(Custom(name, deliver, settings, servicetrade, http), store, at=at)

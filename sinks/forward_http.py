@@ -6,11 +6,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import cast
 
 import httpx
 
+from runtime.http import http_client
 from runtime.sink_settings import SubscriberSettings
 from schemas.errors import RetryLater, SettingsError
 from servicetrade.auth import retry_after_of
@@ -47,13 +47,9 @@ async def open_sender(
         setting=f"{setting}.allow_private",
         resolve=resolve,
     )
-    http = httpx.AsyncClient(
+    http = http_client(
+        headers={"Accept-Encoding": "identity"},
         verify=_trust(setting, settings),
-        headers={"User-Agent": "tradewind", "Accept-Encoding": "identity"},
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        follow_redirects=False,
-        # The worker bounds the requests. Servers close idle connections after 5 s or more.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=settings.concurrency, keepalive_expiry=3.0),
         # No proxy: it would resolve the name anew. No .netrc either.
         trust_env=False,
     )

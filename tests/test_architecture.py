@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("schemas", "runtime", "servicetrade", "ingest", "processors", "sinks", "audit", "demo", "cli")
+ROOMS = ("schemas", "runtime", "servicetrade", "ingest", "processors", "sinks", "audit", "views", "demo", "cli")
 SIMULATOR = "servicetrade.simulator"
 
 DRIVERS = {
@@ -29,9 +29,11 @@ DRIVERS = {
         "sinks/mirror_store.py",
         "sinks/open_letters.py",
         "sinks/parking_store.py",
+        "views/status_store.py",
     },
     "alembic": {"runtime/migrations/", "runtime/store_migration.py"},
     "httpx": {
+        "runtime/http.py",
         "servicetrade/account.py",
         "servicetrade/client.py",
         "servicetrade/auth.py",
@@ -56,8 +58,9 @@ MAY_IMPORT = {
     "processors": {"schemas", "runtime"},
     "sinks": {"schemas", "runtime", "servicetrade"},
     "audit": {"schemas", "runtime", "processors"},
+    "views": {"schemas", "runtime", "servicetrade", "processors", "sinks"},
     "demo": {"schemas", "runtime", "servicetrade", *WORKERS},
-    "cli": {"schemas", "runtime", "servicetrade", *WORKERS, "audit", "demo"},
+    "cli": {"schemas", "runtime", "servicetrade", *WORKERS, "audit", "views", "demo"},
 }
 IMPURE = {"time", "asyncio", "logging", "os", "socket", "threading", "subprocess", "pathlib", "sqlite3"}
 
