@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -66,6 +66,16 @@ class Outcome:
         return bool(self.changes or self.dead_letters or self.rules)
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Where and when an open window was opened."""
+
+    offset: int
+    index: int
+    opened_ms: int
+    key: str
+
+
 class Consolidator:
     """One partition's state: its time, its open windows, what it remembers, and the rules in force.
 
@@ -98,6 +108,16 @@ class Consolidator:
     def open_notifications(self) -> int:
         """How many notifications the open windows hold."""
         return sum(window.count for window in self._windows.values())
+
+    def openings(self) -> Iterator[Opening]:
+        """The open windows, in the order in which they were opened."""
+        # A window stands in the dict from its opening to its end.
+        return (_opening(window) for window in self._windows.values())
+
+    def opening_of(self, key: str) -> Opening | None:
+        """The open window of an entity, `account/type/id`, or None."""
+        window = self._windows.get(key)
+        return None if window is None else _opening(window)
 
     @property
     def remembered_messages(self) -> int:
@@ -263,6 +283,10 @@ class Consolidator:
                 rules=resolved,
             )
         )
+
+
+def _opening(window: Window) -> Opening:
+    return Opening(*window.opening, window.key)
 
 
 @lru_cache(maxsize=1_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from processors.consolidator import Consolidator
@@ -12,7 +12,7 @@ from processors.window import Origin
 from runtime.kafka import LogReader, Partition
 from schemas.errors import LogGapError
 from schemas.pipeline import PipelineTimes
-from schemas.record import LogRecord
+from schemas.record import LogRecord, Record
 from schemas.rules import RulesInForce, decode_rules_in_force
 
 
@@ -64,6 +64,8 @@ async def restore(
     oldest_ms: int,
     accept_loss: bool = False,
     on_batch: Callable[[], None] = lambda: None,
+    rules: Mapping[str, AccountRules] | None = None,
+    see: Callable[[Sequence[LogRecord]], Iterable[Record]] = lambda batch: batch,
 ) -> Restored:
     """The state at `committed`, from the stretch of the log that it depends on.
 
@@ -77,17 +79,20 @@ async def restore(
         oldest_ms: retention has removed nothing that is younger (Unix milliseconds).
         accept_loss: go on from what is left where retention removed records that are needed.
         on_batch: called for every batch that was read again.
+        rules: in force at the beginning of the stretch, instead of what the history says.
+        see: what the core is given of a batch; of every record at least its timestamp.
 
     Raises:
         LogGapError: retention removed records that were not processed, or part of the stretch.
     """
     began = time.monotonic()
     stretch = await _stretch(reader, partition, committed, times=times, oldest_ms=oldest_ms, accept_loss=accept_loss)
-    rules = rules_at(history, partition, stretch.start, max_ceiling_ms=times.max_ceiling_ms)
+    if rules is None:
+        rules = rules_at(history, partition, stretch.start, max_ceiling_ms=times.max_ceiling_ms)
     consolidator = Consolidator(Origin(partition.topic, partition.number, epoch), times, rules)
     records = 0
     async for batch in reader.read(partition, stretch.start, stretch.position):
-        consolidator.follow(batch)
+        consolidator.follow(see(batch))
         records += len(batch)
         on_batch()
     return Restored(
@@ -125,7 +130,7 @@ async def _stretch(
     if not accept_loss:
         _refuse_gap(partition, committed, beginning=beginning, end=end)
     position = min(max(committed, beginning), end)
-    last_append_ms = await _last_append_before(reader, partition, beginning, position)
+    last_append_ms = await last_append_before(reader, partition, beginning, position)
     if last_append_ms is None:
         # Where nothing at all is left before the position, its windows were closed by ticks long before.
         return _Stretch(position, position)
@@ -152,7 +157,7 @@ def _refuse_gap(partition: Partition, committed: int, *, beginning: int, end: in
         )
 
 
-async def _last_append_before(reader: LogReader, partition: Partition, beginning: int, position: int) -> int | None:
+async def last_append_before(reader: LogReader, partition: Partition, beginning: int, position: int) -> int | None:
     """Append time of the last record before `position`; looks back further where offsets have gaps."""
     reach = 1
     while position > beginning:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processors.rules import rules_version
+from processors.rules import AccountRules, builtin_rules, read_rules, rules_version
+from processors.rules_check import same_rules
+from processors.rules_history import RulesLog
 from runtime.kafka import Position, Producer, acknowledged
 from runtime.settings import KafkaSettings
 from schemas.encoding import encode
@@ -22,8 +24,18 @@ class Applied:
     position: Position
 
 
-async def apply_rules(kafka: KafkaSettings, resolved: Mapping[str, Mapping[str, Any]]) -> list[Applied]:
+async def apply_rules(
+    kafka: KafkaSettings,
+    resolved: Mapping[str, Mapping[str, Any]],
+    *,
+    told: Callable[[Applied], None] = lambda _applied: None,
+) -> list[Applied]:
     """Append the resolved rules of each account; they hold for what follows them in the log.
+
+    Args:
+        kafka: the broker.
+        resolved: by account, as `read_rules_file` returns them.
+        told: called for each account when its record is acknowledged.
 
     Raises:
         KafkaError: an append was not acknowledged; accounts before it have their new rules.
@@ -38,4 +50,24 @@ async def apply_rules(kafka: KafkaSettings, resolved: Mapping[str, Mapping[str, 
                 headers=[(CONTROL_HEADER, CONTROL_RULES)],
             )
             applied.append(Applied(account, rules_version(rules), await acknowledged(sent)))
+            told(applied[-1])
     return applied
+
+
+def differing(
+    log: RulesLog, resolved: Mapping[str, Mapping[str, Any]], *, max_ceiling_ms: int
+) -> dict[str, Mapping[str, Any]]:
+    """Those of the resolved rules that are not what holds at the end of the log."""
+    return {
+        account: rules
+        for account, rules in resolved.items()
+        if not _holds(read_rules(rules, max_ceiling_ms=max_ceiling_ms), log, account, max_ceiling_ms)
+    }
+
+
+def _holds(rules: AccountRules, log: RulesLog, account: str, max_ceiling_ms: int) -> bool:
+    latest = log.latest(account)
+    if latest is None:
+        # Rules that say what is built in would close windows for nothing.
+        return same_rules(rules, builtin_rules(max_ceiling_ms))
+    return rules.version == latest.entry.version

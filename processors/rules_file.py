@@ -1,91 +1,51 @@
-"""The rules file: a person's TOML, resolved into what each account's rules are."""
+"""The rules file: a person's TOML in version control, and what each account's rules are by it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from processors.rules import EntityRule, read_rules
-from runtime.toml_reader import read_toml
+from processors.rules_check import CheckedRules, check_rules
+from processors.rules_findings import Finding
+from processors.rules_tables import Surroundings
 from schemas.errors import SettingsError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RulePart:
-    """What a table of the file may say; what it leaves out comes from the table around it."""
+def check_rules_file(path: Path, around: Surroundings) -> CheckedRules:
+    """Everything that is wrong with the file, and the rules if nothing is.
 
-    keep: bool | None = None
-    actions: tuple[Literal["created", "updated", "deleted"], ...] | None = None
-    fields: tuple[str, ...] | None = None
-    ignore_users: tuple[int, ...] | None = None
-    quiet_s: float | None = None
-    ceiling_s: float | None = None
-
-    def resolved(self) -> dict[str, Any]:
-        """Only what is said, as the core spells it: milliseconds and sorted arrays."""
-        said = {item.name: getattr(self, item.name) for item in fields(RulePart)}
-        result: dict[str, Any] = {}
-        for name, value in said.items():
-            if value is None:
-                continue
-            if name.endswith("_s"):
-                result[name.removesuffix("_s") + "_ms"] = round(value * 1000)
-            else:
-                result[name] = sorted(value) if isinstance(value, tuple) else value
-        return result
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleSet(RulePart):
-    """A table with tables by entity type below it."""
-
-    types: Mapping[str, RulePart] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RulesFile:
-    """[defaults], [defaults.types.T], [accounts.A] and [accounts.A.types.T]; what stands further right wins."""
-
-    defaults: RuleSet = field(default_factory=RuleSet)
-    accounts: Mapping[str, RuleSet] = field(default_factory=dict)
-
-    def resolve(self, account: str) -> dict[str, Any]:
-        """The account's rules in full, as they travel in a control record."""
-        mine = self.accounts.get(account, RuleSet())
-        default = _plain(EntityRule()) | self.defaults.resolved() | mine.resolved()
-        names = sorted({*self.defaults.types, *mine.types})
-        nothing = RulePart()
-        return {
-            "default": default,
-            "types": {
-                name: default
-                | self.defaults.types.get(name, nothing).resolved()
-                | mine.types.get(name, nothing).resolved()
-                for name in names
-            },
-        }
-
-
-def _plain(rule: EntityRule) -> dict[str, Any]:
-    values = {item.name: getattr(rule, item.name) for item in fields(rule)}
-    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
+    Raises:
+        SettingsError: it cannot be read at all.
+    """
+    try:
+        # Some editors put a byte order mark first, which tomllib would take for a key.
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8: {error}") from error
+    # A file with the line ends of Windows has the same lines.
+    return check_rules(text.replace("\r\n", "\n"), around)
 
 
 def read_rules_file(path: Path, accounts: Mapping[str, object], *, max_ceiling_ms: int) -> dict[str, dict[str, Any]]:
-    """The resolved rules of every configured account.
+    """The resolved rules of every configured account; examples in the file are read, but not run.
 
     Raises:
-        SettingsError: names the file, the line and what is wrong.
+        SettingsError: names the file, and of everything that is wrong the line, the key and the reason.
     """
-    file = read_toml(path, RulesFile)
-    if unknown := sorted(file.accounts.keys() - accounts.keys()):
-        raise SettingsError(f"{path}: accounts.{unknown[0]}: no such account in the configuration")
-    resolved = {account: file.resolve(account) for account in accounts}
-    for account, rules in resolved.items():
-        try:
-            read_rules(rules, max_ceiling_ms=max_ceiling_ms)
-        except ValueError as error:
-            raise SettingsError(f"{path}: for account {account}: {error}") from error
-    return resolved
+    checked = check_rules_file(path, Surroundings(accounts=tuple(accounts), max_ceiling_ms=max_ceiling_ms))
+    refuse_errors(path, checked.errors)
+    return dict(checked.resolved)
+
+
+def refuse_errors(path: Path, errors: Sequence[Finding]) -> None:
+    """Raise a SettingsError with all of the errors, each on a line of its own; nothing if there are none."""
+    if errors:
+        raise SettingsError("\n".join(located(path, finding) for finding in errors))
+
+
+def located(path: Path, finding: Finding) -> str:
+    """A finding with its place, as editors and compilers spell it: FILE:LINE: what is wrong."""
+    return f"{path}:{finding.line}: {finding}" if finding.line else f"{path}: {finding}"

@@ -117,6 +117,11 @@ class Window:
         if first.changeset:
             self._fold_fields(first, record.offset)
 
+    @property
+    def opening(self) -> tuple[int, int, int]:
+        """Offset and index of the notification that opened it, and the partition's time then."""
+        return self._offset, self._index, self._opened_ms
+
     def add(self, notification: Notification, offset: int, message_id: str, now_ms: int) -> None:
         """Fold one more notification in and move the due time."""
         self.count += 1
