@@ -14,7 +14,7 @@ from schemas.deadletter import HEADER_PREFIX, PROCESSORS, is_resolution, read_de
 from schemas.encoding import decode, encode
 from schemas.record import LogRecord, header
 from schemas.rules import decode_rules_in_force
-from schemas.topics import ACCOUNT_NAME, REDRIVE_TO_HEADER, REDRIVES_HEADER
+from schemas.topics import ACCOUNT_NAME, REDRIVE_TO_HEADER, REDRIVES_HEADER, REPLAY_HEADER
 
 What = Literal["change", "dead letter", "rules"]
 WHATS: tuple[What, ...] = ("change", "dead letter", "rules")
@@ -61,6 +61,8 @@ class Found:
     index: int = 0
     redriven: bool = False
     """A person has sent the change again to a sink; `record` is without the headers that say so."""
+    replayed: bool = False
+    """A replay made the change, under other rules than those in force: the log gives it to nobody else."""
     fault: str = ""
     """What keeps it from being known."""
 
@@ -179,6 +181,7 @@ def _change(record: LogRecord) -> Found:
         offset=offset,
         index=index,
         redriven=redriven,
+        replayed=header(record, REPLAY_HEADER) is not None,
         fault="" if known else "it has no id",
     )
 

@@ -56,6 +56,8 @@ class Compared:
     ahead: int = 0
     """From beyond the committed offset, there already or not."""
     ahead_found: int = 0
+    replayed: int = 0
+    """Made by replays under other rules."""
     unjudged: int = 0
     """What cannot be judged, because retention removed part of the log or of the topic, or from an older log."""
 
@@ -110,6 +112,7 @@ class Report:
             for number, words in (
                 (self.total("ahead"), "ahead of the commit"),
                 (self.total("unjudged"), "not judged"),
+                (self.total("replayed"), "made by replays under other rules"),
             )
             if number
         )

@@ -13,6 +13,7 @@ from bench import (
     ingest,
     ingest_contenders,
     memory,
+    replay,
     restore,
     sinks,
     sinks_tables,
@@ -138,5 +139,6 @@ SECTIONS: tuple[Section, ...] = (
     _against_targets("memory", "Memory of the state", memory.measure, memory.rows),
     _against_targets("firing", "Firing error", firing.measure, firing.rows),
     _against_targets("restore", "Back after SIGKILL", restore.measure, restore.rows),
+    _against_targets("replay", "Replay and story", replay.measure, replay.rows),
     _against_targets("hostile", "Bad input", hostile.measure, hostile.rows),
 )

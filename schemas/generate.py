@@ -30,6 +30,7 @@ from schemas.topics import (
     RECEIPT_HEADER,
     REDRIVE_TO_HEADER,
     REDRIVES_HEADER,
+    REPLAY_HEADER,
     RESOLUTION_HEADER,
     RESOLUTIONS,
     RESOLVES_HEADER,
@@ -63,7 +64,12 @@ HEADERS = {
         ELEMENTS_HEADER: "on a redriven webhook: comma-separated indices of the only elements to process",
         **REDRIVE_HEADERS,
     },
-    CHANGES.name: {**CHANGE_HEADERS, **REDRIVE_HEADERS},
+    CHANGES.name: {
+        **CHANGE_HEADERS,
+        **REDRIVE_HEADERS,
+        REDRIVE_TO_HEADER: "present: sent again by a person, and meant for this sink alone, or for all if it is *",
+        REPLAY_HEADER: "present: made by this replay, under other rules than those that were in force",
+    },
     COMMANDS.name: REDRIVE_HEADERS,
     DEADLETTERS.name: {
         **{

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from schemas.record import LogRecord, header
-from schemas.topics import REDRIVE_TO_HEADER
+from schemas.topics import REDRIVE_TO_ALL, REDRIVE_TO_HEADER
 
 Item = TypeVar("Item")
 
@@ -37,6 +37,6 @@ def is_redriven(record: LogRecord) -> bool:
 
 
 def meant_for(record: LogRecord, sink: str) -> bool:
-    """Whether the record is for this sink: all are but those that were redriven to another one."""
+    """Whether the record is for this sink: all are but those that were redriven to another one alone."""
     to = header(record, REDRIVE_TO_HEADER) if record.headers else None
-    return to is None or to == sink.encode()
+    return to is None or to in (sink.encode(), REDRIVE_TO_ALL)

@@ -52,7 +52,9 @@ def test_an_exception_comes_with_its_traceback() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [2**70, -(2**70), float("nan"), "\udcff", b"\xff", object(), {"a": {1: 2}}, [1, 2]], ids=repr
+    "value",
+    [2**70, -(2**70), float("nan"), "\udcff", b"\xff", pytest.param(object(), id="object"), {"a": {1: 2}}, [1, 2]],
+    ids=repr,
 )
 def test_a_value_that_json_cannot_hold_does_not_lose_the_line(value: object) -> None:
     assert line("process.started", odd=value, limit=1)["limit"] == 1

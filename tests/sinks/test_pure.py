@@ -50,8 +50,8 @@ def test_a_change_is_read_with_its_record() -> None:
     assert (arrival.account, arrival.key, arrival.again) == ("acme", "acme/job/1", False)
 
 
-@pytest.mark.parametrize(("to", "found"), [(b"s", True), (b"other", False), (b"", False)])
-def test_a_redriven_change_is_meant_for_one_sink_alone(to: bytes, *, found: bool) -> None:
+@pytest.mark.parametrize(("to", "found"), [(b"s", True), (b"other", False), (b"", False), (b"*", True)])
+def test_a_redriven_change_is_meant_for_one_sink_alone_or_for_all(to: bytes, *, found: bool) -> None:
     record = replace(record_of(), headers=((REDRIVE_TO_HEADER, to), (REDRIVES_HEADER, b"3")))
     arrival = ChangesFeed().read(record, "s")
     assert (arrival is not None and arrival.again) == found
