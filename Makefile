@@ -7,6 +7,8 @@ KEEP ?=
 SEED ?= 1
 MINUTES ?= 3
 PROFILE ?= single
+# Most tests wait for processes; files with few tests are not always the short ones.
+PYTEST := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test chaos ingest-chaos sinks-chaos bench check format schemas lock clean
@@ -33,7 +35,7 @@ run: $(VENV)/.installed ## the whole pipeline on a real Kafka: a scripted office
 	@$(BIN)/tradewind demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.installed ## unit, contract and end-to-end tests (ARGS="-k ...")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PYTEST) $(ARGS)
 
 chaos: $(VENV)/.installed ## kill, freeze, stall and cut under load, then compare with an oracle; then sinks-chaos (SEED= MINUTES= PROFILE=single|cluster)
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE)

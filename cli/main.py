@@ -38,14 +38,17 @@ app = App(
     help="Event-stream pipeline for ServiceTrade: no webhook lost, one actionable change per entity.",
     version=lambda: version("tradewind"),
 )
-rules_app = App(name="rules", help="Filters and waiting times per account.")
-app.command(rules_app)
+app.command("cli.rules:rules_app", name="rules", help="Filters and waiting times per account.")
 app.command("cli.sink:sink_app", name="sink", help="Run a sink: a worker that acts on every change.")
 app.command("cli.mirror:mirror_app", name="mirror", help="Fill the mirror with what was there before.")
 app.command("cli.command:command_app", name="command", help="Have an API call performed on ServiceTrade.")
 app.command("cli.deadletters:deadletters_app", name="deadletters", help="What could not be used or delivered.")
 app.command("cli.session:session_app", name="session", help="The shared ServiceTrade session of each account.")
 app.command("cli.secret:secret_app", name="secret", help="The secrets of the accounts' webhook URLs.")
+app.command("cli.tail:tail_app", name="tail", help="Show changes, deliveries or dead letters as they come.")
+app.command("cli.replay:replay", name="replay", help="Run the core over a part of the history again.")
+app.command("cli.story:story", name="story", help="Show what happened to one entity, from webhook to delivery.")
+app.command("cli.status:status", name="status", help="Show how the whole pipeline is, on one screen.")
 
 _SUBSCRIPTIONS = {
     "subscribe": "Have ServiceTrade send the webhooks of an account to ingest.",
@@ -166,20 +169,6 @@ def audit(
     else:
         show(report, OUT)
     return OK if report.agrees else FAILED
-
-
-@rules_app.command
-def apply(file: Path, /, *, config: Config = DEFAULT_CONFIG) -> int:
-    """Put the rules in FILE in force for every account, from now on and without a restart."""
-    from processors.rules_apply import apply_rules
-    from processors.rules_file import read_rules_file
-
-    settings = read_settings(config)
-    resolved = read_rules_file(file, settings.accounts, max_ceiling_ms=settings.pipeline.max_ceiling_ms)
-    for entry in asyncio.run(apply_rules(settings.kafka, resolved)):
-        where = f"{entry.position.partition.topic}[{entry.position.partition.number}] offset {entry.position.offset}"
-        OUT.print(f"{entry.account}: rules {entry.version} from {where}", highlight=False)
-    return OK
 
 
 @app.command

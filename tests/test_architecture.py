@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("schemas", "runtime", "servicetrade", "ingest", "processors", "sinks", "audit", "views", "demo", "cli")
+ROOMS = (
+    "schemas",
+    "runtime",
+    "servicetrade",
+    "ingest",
+    "processors",
+    "sinks",
+    "audit",
+    "views",
+    "replay",
+    "demo",
+    "cli",
+)
 SIMULATOR = "servicetrade.simulator"
 
 DRIVERS = {
@@ -59,8 +71,9 @@ MAY_IMPORT = {
     "sinks": {"schemas", "runtime", "servicetrade"},
     "audit": {"schemas", "runtime", "processors"},
     "views": {"schemas", "runtime", "servicetrade", "processors", "sinks"},
+    "replay": {"schemas", "runtime", "processors", "views"},
     "demo": {"schemas", "runtime", "servicetrade", *WORKERS},
-    "cli": {"schemas", "runtime", "servicetrade", *WORKERS, "audit", "views", "demo"},
+    "cli": {"schemas", "runtime", "servicetrade", *WORKERS, "audit", "views", "replay", "demo"},
 }
 IMPURE = {"time", "asyncio", "logging", "os", "socket", "threading", "subprocess", "pathlib", "sqlite3"}
 

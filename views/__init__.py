@@ -1,0 +1,1 @@
+"""What the topics and the store tell: story, tail, status."""

@@ -1,0 +1,130 @@
+"""Asks the processes themselves: /readyz and /metrics of their ops ports, in plain HTTP on the addresses given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runtime.settings import Settings
+from schemas.encoding import decode
+from schemas.errors import SettingsError
+from views.status_data import METRICS, Process
+
+LOOPBACK = "127.0.0.1"
+ANSWER_S = 2.0
+MOST_BYTES = 4 * 1024 * 1024
+
+_OK_OR_NOT_READY = (200, 503)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a process should answer."""
+
+    name: str
+    host: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """host:port, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def configured_targets(settings: Settings) -> list[Target]:
+    """The ops ports of the configuration, on this machine; of sinks that only run if somebody wants them, too."""
+    sinks = settings.sinks
+    ports = {
+        "ingest": settings.ingest.ops_port,
+        "processors": settings.processors.ops_port,
+        "mirror": sinks.mirror.ops_port,
+        "command": sinks.command.ops_port,
+        **({"forward": sinks.forward_ops_port} if sinks.forward else {}),
+        **{f"custom/{name}": one.ops_port for name, one in sinks.custom.items()},
+    }
+    return [Target(name=name, host=LOOPBACK, port=port) for name, port in ports.items()]
+
+
+def read_targets(addresses: Sequence[str]) -> list[Target]:
+    """The processes at these addresses, HOST:PORT or PORT.
+
+    Raises:
+        SettingsError: one is not written so.
+    """
+    found = []
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
+            raise SettingsError(f"--ops: is written HOST:PORT, as in 127.0.0.1:9102; found {address!r}")
+        found.append(Target(name="", host=host.strip("[]") or LOOPBACK, port=int(port)))
+    return found
+
+
+async def ask(target: Target) -> Process:
+    """What the process says; one that does not is told so, and never raises."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            conditions, metrics = await _conditions(target), await _metrics(target)
+    except TimeoutError:
+        silent = f"no answer within {ANSWER_S:g} s"
+    except ConnectionRefusedError:
+        silent = "nobody listens there"
+    except OSError as error:
+        silent = error.strerror or str(error)
+    except ValueError as error:
+        silent = f"something else answers there: {error}"
+    else:
+        return Process(name=target.name, address=target.address, silent="", conditions=conditions, metrics=metrics)
+    return Process(name=target.name, address=target.address, silent=silent)
+
+
+async def _conditions(target: Target) -> dict[str, bool]:
+    status, answer = await _get(target, "/readyz")
+    if status not in _OK_OR_NOT_READY:
+        raise ValueError(f"HTTP {status}")
+    body = decode(answer)
+    if not isinstance(body, dict):
+        raise ValueError("no object")
+    return {str(name): holds is True for name, holds in body.items()}
+
+
+async def _metrics(target: Target) -> dict[str, float]:
+    status, answer = await _get(target, "/metrics")
+    if status != _OK_OR_NOT_READY[0]:
+        raise ValueError(f"HTTP {status}")
+    return read_metrics(answer.decode(errors="replace"))
+
+
+def read_metrics(text: str) -> dict[str, float]:
+    """The METRICS in Prometheus' text format; they are without labels."""
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        if name in METRICS:
+            found[name] = float(value)
+    return found
+
+
+async def _get(target: Target, path: str) -> tuple[int, bytes]:
+    """Status and body of a GET in HTTP/1.0, which needs no client library.
+
+    Raises:
+        OSError: nobody answers.
+        ValueError: what answers is no HTTP server, or says more than anybody of ours.
+    """
+    reader, writer = await asyncio.open_connection(target.host, target.port)
+    try:
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: {target.address}\r\n\r\n".encode())
+        answer = await reader.read(MOST_BYTES)
+        while more := await reader.read(MOST_BYTES):
+            answer += more
+            if len(answer) > MOST_BYTES:
+                raise ValueError("the answer has no end")
+    finally:
+        writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    words = head.split(maxsplit=2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/"):  # noqa: PLR2004 - version and status
+        raise ValueError("no HTTP")
+    return int(words[1]), body

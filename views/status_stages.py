@@ -1,0 +1,145 @@
+"""Asks Kafka how far every consumer group of ours is behind, in records and in time, and who works in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from runtime.kafka import LogReader, Partition
+from runtime.kafka.topics import committed_offsets, open_admin
+from runtime.settings import KafkaSettings, Settings
+from runtime.sink_settings import SinkSettings
+from schemas.topics import CHANGES, COMMANDS, WEBHOOKS
+from views.status_data import Flow, Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A consumer group that the configuration gives rise to."""
+
+    stage: str
+    topic: str
+    """Without the prefix."""
+    name: str
+
+
+def groups_of(settings: Settings) -> list[Group]:
+    """The processors and every sink of the configuration."""
+    sinks = settings.sinks
+    changes: dict[str, SinkSettings] = {
+        "mirror": sinks.mirror,
+        **{f"forward/{name}": one for name, one in sinks.forward.items()},
+        **{f"custom/{name}": one for name, one in sinks.custom.items()},
+    }
+    return [
+        Group(stage="processors", topic=WEBHOOKS.name, name=settings.processors.group),
+        *(Group(stage=name, topic=CHANGES.name, name=_group(name, one)) for name, one in changes.items()),
+        Group(stage="command", topic=COMMANDS.name, name=_group("command", sinks.command)),
+    ]
+
+
+def _group(sink: str, how: SinkSettings) -> str:
+    return how.group or f"tradewind-{sink.replace('/', '-')}"  # as sinks.main names it
+
+
+class FlowReader:
+    """Reads the state of the groups, as often as it is asked; remembers only times of records that it has read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._kafka = settings.kafka
+        self._groups = groups_of(settings)
+        self._times: dict[tuple[Partition, int], int] = {}
+
+    async def read(self) -> Flow:
+        """How far every group is.
+
+        Raises:
+            KafkaError: a topic is missing, or the broker cannot be reached or asked.
+        """
+        names = [group.name for group in self._groups]
+        offsets = await asyncio.gather(*(committed_offsets(self._kafka, name) for name in names))
+        members = await members_of(self._kafka, names)
+        async with LogReader.open(self._kafka, client_id="status") as reader:
+            partitions = {
+                topic: await reader.partitions(self._kafka.topic_prefix + topic)
+                for topic in dict.fromkeys((WEBHOOKS.name, *(group.topic for group in self._groups)))
+            }
+            # After what is committed, so that nothing seems to be done that is not there.
+            ends = await reader.ends([one for several in partitions.values() for one in several])
+            firsts = {
+                group: await self._firsts(reader, partitions[group.topic], committed, ends)
+                for group, committed in zip(self._groups, offsets, strict=True)
+            }
+            last = [
+                (one, ends[one] - 1) for one in partitions[WEBHOOKS.name] if ends[one] > await reader.beginning(one)
+            ]
+            wanted = {place for found in firsts.values() for place in found.items()}
+            await self._look_up(reader, wanted | set(last), ends)
+        stages = [
+            self._stage(group, firsts[group], ends, members=members[group.name], started=bool(committed))
+            for group, committed in zip(self._groups, offsets, strict=True)
+        ]
+        appended = [self._times[place] for place in last if place in self._times]
+        return Flow(stages=stages, last_append_ms=max(appended, default=None))
+
+    async def _firsts(
+        self,
+        reader: LogReader,
+        partitions: Sequence[Partition],
+        committed: Mapping[Partition, int],
+        ends: Mapping[Partition, int],
+    ) -> dict[Partition, int]:
+        """The first offset that a group has not done, of the partitions where there is one."""
+        found = {}
+        for one in partitions:
+            first = committed[one] if one in committed else await reader.beginning(one)
+            if first < ends[one]:
+                found[one] = first
+        return found
+
+    async def _look_up(
+        self, reader: LogReader, places: Collection[tuple[Partition, int]], ends: Mapping[Partition, int]
+    ) -> None:
+        """Learn the times of the records at these places, or of the next ones; forget all others."""
+        self._times = {place: time_ms for place, time_ms in self._times.items() if place in places}
+        for partition, offset in sorted(set(places) - self._times.keys()):
+            async for batch in reader.read(partition, max(offset, await reader.beginning(partition)), ends[partition]):
+                self._times[partition, offset] = batch[0].timestamp
+                break
+
+    def _stage(
+        self,
+        group: Group,
+        firsts: Mapping[Partition, int],
+        ends: Mapping[Partition, int],
+        *,
+        members: int,
+        started: bool,
+    ) -> Stage:
+        times = [self._times[place] for place in firsts.items() if place in self._times]
+        return Stage(
+            name=group.stage,
+            topic=group.topic,
+            group=group.name,
+            lag_records=sum(ends[one] - first for one, first in firsts.items()),
+            oldest_ms=min(times, default=None),
+            members=members,
+            started=started,
+        )
+
+
+async def members_of(settings: KafkaSettings, groups: Sequence[str]) -> dict[str, int]:
+    """How many members each consumer group has; none, if there is no such group.
+
+    Raises:
+        KafkaError: the brokers cannot say.
+    """
+    found = {}
+    async with open_admin(settings) as admin:
+        for group in groups:
+            # One at a time: aiokafka 0.14 cannot read an answer that is about several.
+            (answer,) = await admin.describe_consumer_groups([group])
+            ((_, _, _, _, _, members),) = answer.groups
+            found[group] = len(members)
+    return found

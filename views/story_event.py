@@ -1,0 +1,102 @@
+"""Pure: what a story is made of: events in the life of one entity, and what was read to find them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from views.story_entity import Entity
+
+Kind = Literal["rules", "command", "webhook", "window", "change", "delivery", "dead letter", "resolution", "result"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""In the order in which things of the same millisecond happen."""
+Tone = Literal["plain", "good", "bad", "quiet"]
+"""How much an event asks to be looked at: something went wrong, all went well, nothing came of it."""
+SHORT_ID = 8
+"""Digits of a change's id that people are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to the entity."""
+
+    at_ms: int
+    """Unix milliseconds: of a window the log's time at which it was due, else the record's timestamp."""
+    kind: Kind
+    text: str
+    """For people; bytes from outside may be in it."""
+    tone: Tone = "plain"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """The same for programs: JSON."""
+
+    def order(self) -> tuple[int, int]:
+        """To sort by: the time, and what comes first within a millisecond."""
+        return self.at_ms, KINDS.index(self.kind)
+
+    def as_json(self) -> dict[str, Any]:
+        """The event for programs."""
+        return {"at_ms": self.at_ms, "kind": self.kind, "text": self.text, **self.facts}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """What was read of the raw log; times are Unix milliseconds of its records."""
+
+    topic: str
+    partition: int
+    from_ms: int | None
+    """Where the story was asked to begin, else of the first record; None: the partition is empty."""
+    to_ms: int | None
+    """Where it was asked to end, else of the last record."""
+    removed: int
+    """Records that retention removed from the beginning, if the story would begin before what is left."""
+    records: int
+    """Read in all topics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """The life of an entity as the topics tell it."""
+
+    entity: Entity
+    events: tuple[Event, ...]
+    """In the order of their times."""
+    range: Range
+    window_open: bool
+    """Where reading ended, the entity had an open window."""
+    account_seen: bool
+    """There are records of the account in the raw log."""
+    missing: tuple[str, ...] = ()
+    """Ids of changes that the raw log gives and that are not on servicetrade.changes (yet)."""
+    waiting: tuple[str, ...] = ()
+    """Ids of changes that no sink has told an outcome of."""
+    open_letters: tuple[str, ...] = ()
+    """Dead letters about the entity that nobody has dealt with, `PARTITION:OFFSET`."""
+    near: tuple[str, ...] = ()
+    """Where there is no trace: other entities that may have been meant, `account/type/id`."""
+
+    @property
+    def has_trace(self) -> bool:
+        """Whether anything was found about the entity itself; rules are its account's."""
+        return any(event.kind != "rules" for event in self.events)
+
+
+def duration(milliseconds: int) -> str:
+    """A span of time for people: 12 ms, 1.4 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    span = abs(milliseconds)
+    if span < 1_000:  # noqa: PLR2004 - a second
+        return f"{span} ms"
+    if span < 60_000:  # noqa: PLR2004 - a minute
+        return f"{span / 1_000:.1f} s".replace(".0 s", " s")
+    seconds = round(span / 1_000)
+    for size, name, smaller, smaller_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            rest = seconds % size // smaller
+            return f"{seconds // size} {name}" + (f" {rest} {smaller_name}" if rest else "")
+    raise AssertionError(milliseconds)
+
+
+def many(number: int, noun: str) -> str:
+    """A number and its noun: 1 change, 2 changes."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
