@@ -10,6 +10,9 @@ PROFILE ?= single
 # Most tests wait for processes; files with few tests are not always the short ones.
 PYTEST := -n 3 --dist loadfile --no-loadscope-reorder
 
+# Without compiled files every process would compile its libraries anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test chaos ingest-chaos sinks-chaos bench check format schemas lock clean
 
@@ -17,7 +20,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 
 # The stamp is newer than the lock exactly when the environment holds what the lock names. pip installs uv, uv the rest;
 # where uv cannot reach the package index (it does not read pip's configuration), pip does it all.

@@ -1,12 +1,8 @@
-"""Shows an audit: a progress bar while it runs, then a table per account, examples of differences, and the verdict."""
+"""Shows an audit: a table of the accounts, examples of differences, and the verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -35,15 +31,6 @@ _COLUMNS = (
 )
 _OTHERS: tuple[tuple[What, str], ...] = (("dead letter", "dead letters"), ("rules", "copies of rules"))
 _FIGURES = ("expected", "found", "missing", "extra", "wrong", "repeats")
-
-
-@contextmanager
-def progress_on(err: Console) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for as long as the block lasts, if `err` is a terminal; gives what has to be told of progress."""
-    columns = (TextColumn("auditing"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def show(report: Report, out: Console) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.markup import escape
 
 from cli.command_order import Desk, Order, read_order, require_account
-from cli.console import DEFAULT_CONFIG, ERR, FAILED, OK, OUT, Config
+from cli.console import DEFAULT_CONFIG, FAILED, OK, OUT, Config
+from cli.messages import complain
 from runtime.database import open_database
 from runtime.kafka import LogReader, Position, Producer
 from runtime.settings import Settings, read_settings
 from schemas.command import Command, CommandResult, Method, decode_result
 from schemas.encoding import encode
+from schemas.moments import shown_second
+from schemas.printable import printable
 from sinks.command_store import CommandStore
 
 command_app = App(name="command", help="Have an API call performed on ServiceTrade.")
@@ -44,7 +46,7 @@ def send(
         Parameter(help="Id of the command (default: a new one). One that was used before is not performed again."),
     ] = None,
     not_after: Annotated[
-        str | None, Parameter(help="Send nothing after this: +10m, 2026-03-01T08:00 (local time), or Unix seconds.")
+        str | None, Parameter(help="Send nothing after this: +10m, 2026-03-01T08:00 (UTC), or Unix seconds.")
     ] = None,
     check: Annotated[
         str | None,
@@ -82,14 +84,14 @@ def show(command_id: str, /, *, account: Account, json: AsJson = False, config: 
     require_account(settings, account)
     row = asyncio.run(_read(settings, account, command_id))
     if row is None:
-        _complain(f"{command_id}: nothing is known: no command sink has taken it up yet, or its id is another")
+        complain(f"{command_id}: nothing is known: no command sink has taken it up yet, or its id is another")
         return FAILED
     result = None if row.result is None else decode_result(row.result.encode())
     if json:
         _print_json({"state": row.state, "attempts": row.attempts, "sent_ms": row.sent_ms, "result": result})
         return OK
     for name, value in _facts(row):
-        OUT.print(f"[dim]{name:<10}[/]{escape(value)}", highlight=False, soft_wrap=True)
+        OUT.print(f"[dim]{name:<10}[/]{escape(printable(value))}", highlight=False, soft_wrap=True)
     if result is not None:
         _print_result(result)
     return OK
@@ -112,7 +114,7 @@ async def _send(settings: Settings, command: Command, *, wait_s: float | None, j
     if wait_s is None:
         return OK
     if result is None:
-        _complain(
+        complain(
             f"no result within {wait_s:g} s; the command stays, and is performed when its sink gets to it: "
             f"`tradewind command show {command.id} --account {command.account}`"
         )
@@ -137,9 +139,11 @@ def _print_result(result: CommandResult) -> None:
     status = f", HTTP {result.status}" if result.status is not None else ""
     found = ", found by its check" if result.checked and result.outcome == "done" else ""
     style = _STYLES[result.outcome]
-    OUT.print(f"[{style}]{result.outcome}[/]: {escape(what)}{status}{found}", highlight=False, soft_wrap=True)
+    OUT.print(
+        f"[{style}]{result.outcome}[/]: {escape(printable(what))}{status}{found}", highlight=False, soft_wrap=True
+    )
     for message in result.messages:
-        OUT.print(f"  {escape(message)}", highlight=False, soft_wrap=True)
+        OUT.print(f"  {escape(printable(message))}", highlight=False, soft_wrap=True)
     if result.outcome == "uncertain":
         OUT.print(
             "  it may or may not have been performed: look at ServiceTrade before it is sent anew", soft_wrap=True
@@ -156,12 +160,8 @@ def _facts(row: Any) -> Iterator[tuple[str, str]]:
     yield "state", waiting.get(row.state, row.state)
     yield "attempts", str(row.attempts)
     if row.sent_ms is not None:
-        yield "last sent", f"{datetime.fromtimestamp(row.sent_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        yield "last sent", f"{shown_second(row.sent_ms)} UTC"
 
 
 def _print_json(value: Any) -> None:
     sys.stdout.write(encode(value).decode() + "\n")
-
-
-def _complain(sentence: str) -> None:
-    ERR.print(f"[bold red]tradewind:[/] {escape(sentence)}", highlight=False, soft_wrap=True)

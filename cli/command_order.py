@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from runtime.settings import Settings
 from schemas.command import Command, CommandResult, Method, decode_command, decode_result
 from schemas.encoding import decode, encode
 from schemas.errors import SettingsError
+from schemas.moments import read_date_time
 from schemas.topics import COMMANDS, RESULTS
 from servicetrade.catalogue import Catalogue
 
@@ -91,8 +91,8 @@ def _moment(text: str, now_s: float) -> int:
     if found := _IN.fullmatch(text):
         return int(now_s) + int(found[1]) * _SECONDS[found[2]]
     try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp())
-    except (ValueError, OverflowError):
+        return read_date_time(text.strip()) // 1000
+    except ValueError:
         raise SettingsError(
             f"--not-after: {text!r} is neither Unix seconds nor a time, nor like +30s, +10m or +2h"
         ) from None

@@ -10,7 +10,13 @@ from rich.console import Console
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
 
-OUT = Console()
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would end the process with 1; `cli.pipe` knows better
+
+
+OUT = _Output()
 ERR = Console(stderr=True)
 
 DEFAULT_CONFIG = Path("tradewind.toml")

@@ -13,15 +13,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.console import FAILED, OK, OUT
-from cli.deadletters_options import complain, note, open_desk, progress, routes_of
+from cli.deadletters_options import open_desk
+from cli.messages import complain, note
+from cli.progress import progress
+from cli.routes import routes_of
 from runtime.settings import Settings
 from schemas.deadletter import Resolution
-from sinks.letter_view import absence, as_json, as_row, facts, printable, shown_time, shown_value
+from schemas.moments import shown_time
+from schemas.printable import printable
+from sinks.letter_view import absence, as_json, as_row, facts, shown_value
 from sinks.letters import LetterId, Shelf, Wanted
 
 SHOWN = 100
 """Letters in a table, unless --limit says otherwise."""
-_COLUMNS = ("letter", "state", "last failure", "sink", "account", "entity", "error", "attempts", "redrives", "message")
+_LAST = "last failure (UTC)"
+_COLUMNS = ("letter", "state", _LAST, "sink", "account", "entity", "error", "attempts", "redrives", "message")
 _WIDE = 10_000
 
 
@@ -39,7 +45,7 @@ async def list_all(settings: Settings, wanted: Wanted, *, resolved: bool, limit:
         How many there are, printed or not.
     """
     async with open_desk(settings) as desk:
-        with progress("reading") as watch:
+        with progress("reading", "records") as watch:
             shelves = await desk.survey(wanted, watch=watch)
         chosen: list[tuple[Shelf, Sequence[int]]] = [(shelf, shelf.offsets(resolved=resolved)) for shelf in shelves]
         total = sum(len(offsets) for _, offsets in chosen)
@@ -84,7 +90,7 @@ async def show_one(settings: Settings, letter_id: LetterId, *, raw: bool) -> int
     """Print all of one letter, or with `raw` its bytes; returns the exit code."""
     now_ms = time.time_ns() // 1_000_000
     async with open_desk(settings) as desk:
-        with progress("reading") as watch:
+        with progress("reading", "records") as watch:
             shelves = await desk.look_up([letter_id], routes_of(settings).obstacle, watch=watch)
         if fault := absence(shelves, letter_id):
             complain(fault)

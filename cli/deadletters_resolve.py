@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from rich.prompt import Confirm
+from cyclopts import Parameter
 
-from cli.console import ERR, FAILED, OK, OUT
+from cli.console import DEFAULT_CONFIG, FAILED, OK, OUT, Config
 from cli.deadletters_options import (
     NO_FILTERS,
     Filters,
+    LetterName,
     check_limit,
-    complain,
-    note,
     open_desk,
-    progress,
     read_filters,
     read_ids,
-    routes_of,
 )
+from cli.messages import complain, confirmed, note
+from cli.progress import progress
+from cli.routes import routes_of
 from runtime.database import open_database
 from runtime.kafka import Producer
-from runtime.settings import Settings
+from runtime.settings import Settings, read_settings
 from runtime.store_schema import upgrade
 from schemas.errors import SettingsError
 from sinks.letter_desk import Clerk
@@ -36,6 +35,9 @@ from sinks.open_letters import OpenLetters
 
 Chosen = Sequence[tuple[Shelf, Sequence[int]]]
 """Letters by their offsets, with what is known of their partition."""
+
+Limit = Annotated[int | None, Parameter(help="At most so many, the oldest of a partition first.")]
+Yes = Annotated[bool, Parameter(name=("--yes", "-y"), help="Do not ask.", negative="")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,38 @@ class Order:
     filters: Filters = NO_FILTERS
     limit: int | None = None
     reason: str = ""
+
+
+def redrive(
+    *letters: LetterName,
+    filters: Filters = NO_FILTERS,
+    limit: Limit = None,
+    yes: Yes = False,
+    config: Config = DEFAULT_CONFIG,
+) -> int:
+    """Send dead letters back to whoever gave them up: LETTERS, or those like that, or all that are open.
+
+    Only that sink or subscriber gets them. What fails again comes back with its count of redrives raised.
+    """
+    return resolve(read_settings(config), Order(act="redrive", letters=letters, filters=filters, limit=limit), yes=yes)
+
+
+def drop(
+    *letters: LetterName,
+    reason: Annotated[str, Parameter(help="Why; it is kept beside the letter.")],
+    filters: Filters = NO_FILTERS,
+    limit: Limit = None,
+    yes: Yes = False,
+    config: Config = DEFAULT_CONFIG,
+) -> int:
+    """Close dead letters without using them: LETTERS, or those like that, or all that are open.
+
+    Their bytes stay until retention removes them: `list --all` and `show` know them.
+    """
+    if not reason.strip():
+        raise SettingsError("--reason: says nothing")
+    order = Order(act="drop", letters=letters, filters=filters, limit=limit, reason=reason)
+    return resolve(read_settings(config), order, yes=yes)
 
 
 def resolve(settings: Settings, order: Order, *, yes: bool) -> int:
@@ -68,7 +102,7 @@ def resolve(settings: Settings, order: Order, *, yes: bool) -> int:
     count = sum(len(offsets) for _, offsets in chosen)
     if not count:
         return FAILED
-    if not yes and not _confirmed(f"{order.act} {_letters(count)}?"):
+    if not yes and not confirmed(f"{order.act} {_letters(count)}?"):
         note("nothing was done")
         return FAILED
     done = asyncio.run(_carry_out(settings, chosen, order))
@@ -86,7 +120,7 @@ async def _choose(settings: Settings, act: str, ids: Sequence[LetterId], wanted:
     """The letters that can be resolved; nothing, and sentences about it, if there are none or a named one cannot."""
     obstacle = routes_of(settings).obstacle if act == "redrive" else lambda _letter, _record: None
     async with open_desk(settings) as desk:
-        with progress("reading") as watch:
+        with progress("reading", "records") as watch:
             if ids:
                 shelves = await desk.look_up(ids, obstacle, watch=watch)
             else:
@@ -120,15 +154,6 @@ def _first(chosen: Chosen, limit: int | None) -> Chosen:
     return kept
 
 
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise SettingsError("there is no terminal to ask on: say --yes")
-    try:
-        return Confirm.ask(question, default=False, console=ERR)
-    except EOFError:
-        return False
-
-
 async def _carry_out(settings: Settings, chosen: Chosen, order: Order) -> int:
     """Resolve the letters; returns how many were still open."""
     done = passed = 0
@@ -141,7 +166,7 @@ async def _carry_out(settings: Settings, chosen: Chosen, order: Order) -> int:
         await upgrade(engine)
         open_letters = OpenLetters(engine)
         clerk = Clerk(desk, producer, open_letters)
-        with progress("redriving" if order.act == "redrive" else "dropping") as bar:
+        with progress("redriving" if order.act == "redrive" else "dropping", "dead letters") as bar:
 
             def watch(number: int) -> None:
                 nonlocal passed

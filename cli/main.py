@@ -7,13 +7,10 @@ import logging
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-from cryptography.fernet import Fernet
 from cyclopts import App, Parameter
-from rich.markup import escape
 
 from cli.console import (
     DEFAULT_CONFIG,
@@ -28,15 +25,25 @@ from cli.console import (
     OpsHost,
     OpsPort,
 )
-from runtime.kafka import KafkaError
+from cli.messages import complain
+from cli.pipe import while_somebody_reads
+from cli.progress import progress
 from runtime.process import run_process
 from runtime.settings import Settings, read_settings
 from schemas.errors import ServiceTradeError, TradewindError
 
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("tradewind")
+
+
 app = App(
     name="tradewind",
     help="Event-stream pipeline for ServiceTrade: no webhook lost, one actionable change per entity.",
-    version=lambda: version("tradewind"),
+    version=_version,
+    version_format="plaintext",
 )
 app.command("cli.rules:rules_app", name="rules", help="Filters and waiting times per account.")
 app.command("cli.sink:sink_app", name="sink", help="Run a sink: a worker that acts on every change.")
@@ -64,22 +71,29 @@ def main() -> None:
     # Until a process sets its own logs up: a library's warnings are no part of what a person asked for.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
-        sys.exit(app())
-    except ServiceTradeError as error:
-        _complain(str(error))
-        sys.exit(FAILED)
-    except TradewindError as error:
-        _complain(str(error))
-        sys.exit(MISCONFIGURED)
-    except KafkaError as error:
-        _complain(f"Kafka: {error}")
-        sys.exit(FAILED)
+        with while_somebody_reads():
+            sys.exit(app())
+    except SystemExit:  # an end is no failure: what is raised may be looked at below
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
+    except ServiceTradeError as error:
+        complain(str(error))
+        sys.exit(FAILED)
+    except TradewindError as error:
+        complain(str(error))
+        sys.exit(MISCONFIGURED)
+    except _kafka_error() as error:
+        complain(f"Kafka: {error}")
+        sys.exit(FAILED)
 
 
-def _complain(sentence: str) -> None:
-    ERR.print(f"[bold red]tradewind:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+def _kafka_error() -> type[Exception]:
+    """What the Kafka adapter raises. Loads it: called once something was raised that is none of the above."""
+    from runtime.kafka import KafkaError
+
+    raised: type[Exception] = KafkaError
+    return raised
 
 
 @app.command
@@ -158,11 +172,11 @@ def audit(
     Exit code 0 if all agrees, 1 on any difference.
     """
     from audit.audit import audit as compare
-    from audit.screen import EXAMPLES, progress_on, show
+    from audit.screen import EXAMPLES, show
     from schemas.encoding import encode
 
     settings = read_settings(config)
-    with progress_on(ERR) as watch:
+    with progress("auditing", "records") as watch:
         report = asyncio.run(compare(settings, accounts=account, keep=None if json else EXAMPLES, watch=watch))
     if json:
         sys.stdout.write(encode(report.as_json()).decode() + "\n")
@@ -174,6 +188,8 @@ def audit(
 @app.command
 def key() -> None:
     """Print a new key for store.key; keep it in a file that only the pipeline can read."""
+    from cryptography.fernet import Fernet
+
     OUT.print(Fernet.generate_key().decode(), highlight=False)
 
 

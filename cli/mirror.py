@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+import time
 from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from cli.backfill_screen import Screen
+from cli.backfill_screen import backfill_screen
 from cli.console import DEFAULT_CONFIG, ERR, FAILED, OK, OUT, Config
+from cli.options import read_past
 from runtime.database import open_database
 from runtime.settings import Settings, read_settings
 from runtime.store_schema import upgrade
@@ -19,7 +20,7 @@ from servicetrade.hook_events import all_types
 from servicetrade.session_store import SessionStore
 from servicetrade.subscriptions import require_account
 from sinks.backfill import Backfill
-from sinks.backfill_plan import Wanted, page_limits, read_since
+from sinks.backfill_plan import Wanted, page_limits
 from sinks.backfill_store import BackfillStore, Progress, TakenOver
 
 mirror_app = App(name="mirror", help="The SQL copy of the accounts' entities.")
@@ -30,7 +31,7 @@ def backfill(
     *,
     account: Annotated[str, Parameter(help="Of this account.")],
     types: Annotated[str, Parameter(help="Of these types, separated by commas: job,location.")],
-    since: Annotated[str, Parameter(help="Updated since then: 2026-11-22T09:30:00Z, 2026-11-22, 12h, 7d or 4w.")],
+    since: Annotated[str, Parameter(help="Updated since then: 2026-03-01T08:00 (UTC), 2026-03-01, 12h, 7d or 4w.")],
     restart: Annotated[
         bool, Parameter(help="Begin anew, also if the same backfill was not finished.", negative="")
     ] = False,
@@ -69,10 +70,7 @@ def _wanted(settings: Settings, account: str, types: str, since: str, page_limit
         limits = page_limits(names, all_types(settings.servicetrade.types), page_limit)
     except ValueError as error:
         raise SettingsError(f"--types: {error}") from None
-    try:
-        since_at = read_since(since.strip(), datetime.now(UTC))
-    except ValueError as error:
-        raise SettingsError(f"--since: {error}") from None
+    since_at = read_past("--since", since.strip(), time.time_ns() // 1_000_000) // 1000
     return Wanted(account=account, page_limits=limits, since=since.strip(), since_at=since_at)
 
 
@@ -81,7 +79,7 @@ async def _run(settings: Settings, wanted: Wanted, *, restart: bool, patience_s:
         await upgrade(engine)
         sessions = SessionStore(engine, settings.store.key)
         async with open_client(settings.servicetrade, settings.accounts, sessions) as client:
-            with Screen(ERR) as screen:
+            with backfill_screen(ERR) as tell:
                 account = client.account(wanted.account)
-                backfill = Backfill(account, BackfillStore(engine), screen.tell, patience_s=patience_s)
+                backfill = Backfill(account, BackfillStore(engine), tell, patience_s=patience_s)
                 return await backfill.run(wanted, restart=restart)

@@ -6,34 +6,33 @@ import asyncio
 import gc
 import json as json_module
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.prompt import Confirm
 
-from cli.console import DEFAULT_CONFIG, ERR, FAILED, OK, OUT, Config
-from cli.replay_options import Asked, Wanted, Where, file_accounts, new_id, only_resume, read_asked, utc_now
+from cli.console import DEFAULT_CONFIG, FAILED, OK, OUT, Config
+from cli.messages import confirmed, note
+from cli.progress import Tell, progress
+from cli.replay_options import Asked, Wanted, Where, file_accounts, only_resume, read_asked
+from cli.replay_plan import Saved, new_plan, saved_plan, wanted_by
 from cli.replay_print import print_compared, print_match
-from cli.replay_screen import progress_on
-from processors.restore import read_rules_history
 from replay.diffing import diff
-from replay.given_rules import GivenRules, give_rules
-from replay.plan import GROUP_PREFIX, REPLAY_ID, THEN, Note, Plan, read_note, write_note
-from replay.ranges import PartitionRange, Span, find_ranges, shown
+from replay.given_rules import GivenRules, find_rules, read_copies, require_rules
+from replay.plan import THEN, Plan
+from replay.ranges import PartitionRange, Span, find_ranges
 from replay.replaying import Replayed, Watch
 from replay.replaying import replay as carry_out
-from runtime.kafka import KafkaError, LogReader, Partition
-from runtime.kafka.bookmarks import MAX_NOTE, groups_with, read_bookmarks
+from replay.unread import unread_lines
+from runtime.kafka import KafkaError, LogReader
 from runtime.kafka.topics import ensure_topics, require_topics
 from runtime.settings import Settings, read_settings
 from schemas.errors import LogGapError, SettingsError
-from schemas.rules import RulesInForce
-from schemas.topics import CHANGES, RULES, WEBHOOKS
+from schemas.moments import shown_moment, shown_span
+from schemas.topics import CHANGES, REDRIVE_TO_ALL, RULES
 from servicetrade.catalogue import Catalogue
-
-Saved = dict[Partition, tuple[int, bool]]
-"""Where to go on, and whether nothing more comes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +54,7 @@ def replay(
     ] = (),
     from_: Annotated[
         str | None,
-        Parameter(name="--from", help="Received since: 2026-11-22T09:30:00Z, 2026-11-22, 12h, 7d or 4w."),
+        Parameter(name="--from", help="Received since: 2026-03-01T08:00 (UTC), 2026-03-01, 12h, 7d or 4w."),
     ] = None,
     to: Annotated[str | None, Parameter(help="Received before, said likewise (default: now).")] = None,
     types: Annotated[str | None, Parameter(help="Only changes of these entity types: job,quote.")] = None,
@@ -88,7 +87,7 @@ def replay(
     )
     job = asyncio.run(_prepare(settings, asked, resume))
     if resume is None and not yes and not _allowed(job):
-        ERR.print("nothing was done")
+        note("nothing was done")
         return FAILED
     # As the processors: what is alive by now stays, and the young are many.
     gc.freeze()
@@ -99,86 +98,31 @@ def replay(
 
 
 async def _prepare(settings: Settings, asked: Asked, resume: str | None) -> _Job:
-    history_topic = settings.kafka.topic_prefix + RULES.name
     plan, saved = None, None
     if resume is None:
-        wanted = read_asked(settings, asked, utc_now())
+        wanted = read_asked(settings, asked, time.time_ns() // 1_000_000)
     else:
         only_resume(asked)
-        plan, saved = await _saved(settings, resume)
-        wanted = _of_plan(plan, asked.rules)
+        plan, saved = await saved_plan(settings, resume)
+        wanted = wanted_by(plan, asked.rules)
+    require_rules(wanted.rules)
     async with LogReader.open(settings.kafka, client_id="replay") as reader:
-        history = await read_rules_history(reader, history_topic)
+        history, foreign = await read_copies(reader, settings)
+        if foreign:
+            note(f"of the records on {settings.kafka.topic_prefix}{RULES.name} {foreign:,} hold no rules: passed over")
         known = len(history) if plan is None else plan.history
-        given = _given(settings, wanted, history[:known])
         span = Span(from_ms=wanted.from_ms, to_ms=wanted.to_ms, accounts=wanted.accounts)
-        ranges = await find_ranges(reader, settings, span)
+        ranges = await find_ranges(reader, settings, span, saved)
+        named = file_accounts(settings, wanted.accounts)
+        given = await find_rules(reader, settings, wanted.rules, known=history[:known], accounts=named)
     version = "" if given is None else given.version
     if plan is not None and plan.rules_version != version:
         raise SettingsError(
             f"--rules: {wanted.rules} has other rules by now than those with which the replay {plan.id} began"
         )
     if plan is None and wanted.into != "diff":
-        plan = _plan(wanted, version, known)
+        plan = new_plan(settings, wanted, version, known)
     return _Job(wanted=wanted, ranges=ranges, given=given, plan=plan, saved=saved)
-
-
-def _plan(wanted: Wanted, version: str, history: int) -> Plan:
-    plan = Plan(
-        id=new_id(),
-        from_ms=wanted.from_ms,
-        to_ms=wanted.to_ms,
-        accounts=wanted.accounts,
-        types=wanted.types,
-        rules=wanted.rules,
-        rules_version=version,
-        history=history,
-        into="live" if wanted.into == "live" else "shadow",
-        topic=wanted.topic,
-        redeliver=wanted.redeliver,
-    )
-    if len(write_note(Note(plan, is_over=False)).encode()) > MAX_NOTE:
-        raise SettingsError("--account: too many to be noted beside the replay's positions; leave it out, or say fewer")
-    return plan
-
-
-def _given(settings: Settings, wanted: Wanted, history: list[RulesInForce]) -> GivenRules | None:
-    return give_rules(
-        wanted.rules,
-        history,
-        topic=settings.kafka.topic_prefix + WEBHOOKS.name,
-        accounts=file_accounts(settings, wanted.accounts),
-        max_ceiling_ms=settings.pipeline.max_ceiling_ms,
-    )
-
-
-async def _saved(settings: Settings, replay_id: str) -> tuple[Plan, Saved]:
-    """What a replay that was ended has left."""
-    found = {}
-    if REPLAY_ID.fullmatch(replay_id):
-        found = await read_bookmarks(settings.kafka, GROUP_PREFIX + replay_id)
-    topic = settings.kafka.topic_prefix + WEBHOOKS.name
-    notes = {one: (mark, read_note(mark.note)) for one, mark in found.items() if one.topic == topic}
-    if not notes:
-        others = [name.removeprefix(GROUP_PREFIX) for name in await groups_with(settings.kafka, GROUP_PREFIX)]
-        known = f"there are {', '.join(others)}" if others else "there are none"
-        raise SettingsError(f"--resume: no replay {replay_id} is under way: it ended, or never was; {known}")
-    plan = next(iter(notes.values()))[1].plan
-    return plan, {one: (mark.position, note.is_over) for one, (mark, note) in notes.items()}
-
-
-def _of_plan(plan: Plan, rules: str | None) -> Wanted:
-    return Wanted(
-        accounts=plan.accounts,
-        types=plan.types,
-        from_ms=plan.from_ms,
-        to_ms=plan.to_ms,
-        # On another machine the file may stand elsewhere; that it says the same is looked at.
-        rules=rules or plan.rules,
-        into=plan.into,
-        topic=plan.topic,
-        redeliver=plan.redeliver,
-    )
 
 
 # -- asking ------------------------------------------------------------------------------------------------------------
@@ -189,30 +133,33 @@ def _allowed(job: _Job) -> bool:
     wanted = job.wanted
     if job.given is not None and (silent := job.given.silent(wanted.accounts)):
         names = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")  # noqa: PLR2004
-        if not _confirmed(f"these rules filter everything of {names}: no change would come of it. Go on?"):
+        if not confirmed("Go on?", because=f"these rules filter everything of {names}: no change would come of it."):
             return False
+    because = []
     if wanted.into == "live" and wanted.rules != THEN:
         rules = "the rules in force now" if wanted.rules == "now" else f"the rules of {wanted.rules}"
-        return _confirmed(f"this puts changes into {wanted.topic} that the live run did not make, by {rules}. Go on?")
-    return True
-
-
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise SettingsError(f"{question.removesuffix(' Go on?')} There is no terminal to ask on: say --yes")
-    try:
-        return Confirm.ask(question, default=False, console=ERR)
-    except EOFError:
-        return False
+        because.append(f"this puts changes into {wanted.topic} that the live run did not make, by {rules}.")
+    if wanted.redeliver:
+        sink = "every sink" if wanted.redeliver == REDRIVE_TO_ALL.decode() else f"the sink {wanted.redeliver}"
+        records = sum(one.stop - one.bounds.first for one in job.ranges)
+        length = f"{shown_span(wanted.to_ms - wanted.from_ms)}, {records:,} records of the raw log"
+        because.append(
+            f"this has {sink} deliver again what it has delivered ({length}): who was called is called again."
+        )
+    return not because or confirmed("Go on?", because=" ".join(because))
 
 
 # -- doing -------------------------------------------------------------------------------------------------------------
 
 
+def _watch(tell: Tell) -> Watch:
+    return lambda read, total, changes: tell(read, total, f"{changes:,} changes")
+
+
 def _compare(settings: Settings, job: _Job, *, as_json: bool) -> int:
     assert job.given is not None, "options refuse a diff without other rules"  # noqa: S101
     catalogue, wanted = Catalogue(settings.servicetrade.types), job.wanted
-    with progress_on(ERR, "comparing") as watch:
+    with progress("comparing", "records") as tell:
         compared = asyncio.run(
             diff(
                 settings,
@@ -221,12 +168,13 @@ def _compare(settings: Settings, job: _Job, *, as_json: bool) -> int:
                 accounts=wanted.accounts,
                 types=wanted.types,
                 has_path=lambda name: catalogue.of(name).path is not None,
-                watch=watch,
+                watch=_watch(tell),
                 tell=print_match if as_json else lambda _match: None,
             )
         )
     if as_json:
         summary = {**compared.tally.as_json(), "records": compared.records, "seconds": compared.seconds}
+        summary["unread"] = [asdict(one) for one in compared.unread]
         sys.stdout.write(json_module.dumps(summary) + "\n")
     else:
         print_compared(OUT, wanted, compared)
@@ -235,12 +183,15 @@ def _compare(settings: Settings, job: _Job, *, as_json: bool) -> int:
 
 def _send(settings: Settings, job: _Job, plan: Plan, *, as_json: bool) -> int:
     go_on = f"tradewind replay --resume {plan.id}"
-    _say(f"replay {plan.id}: from {shown(plan.from_ms)} to {shown(plan.to_ms)} UTC into {plan.topic}")
+    begun = [] if job.saved is None else [True]
+    note(f"replay {plan.id}: from {shown_moment(plan.from_ms)} to {shown_moment(plan.to_ms)} UTC into {plan.topic}")
     try:
-        with progress_on(ERR, "replaying") as watch:
-            done = asyncio.run(_carry_out(settings, job, plan, watch))
+        with progress("replaying", "records") as tell:
+            done = asyncio.run(_carry_out(settings, job, plan, _watch(tell), lambda: begun.append(True)))
     except (KafkaError, LogGapError, KeyboardInterrupt):
-        _say(f"stopped: what was sent is there; {go_on} goes on from there")
+        # Before its positions were saved nothing was sent, and there is nothing to go on with.
+        if begun:
+            note(f"stopped: what was sent is there; {go_on} goes on from there")
         raise
     if as_json:
         sys.stdout.write(json_module.dumps({"id": plan.id, "topic": plan.topic, **asdict(done)}) + "\n")
@@ -258,18 +209,16 @@ def _send(settings: Settings, job: _Job, plan: Plan, *, as_json: bool) -> int:
             highlight=False,
             soft_wrap=True,
         )
+    for line in unread_lines(done.unread, plan.to_ms, "replayed"):
+        OUT.print(line, highlight=False, markup=False, soft_wrap=True)
     return OK
 
 
-async def _carry_out(settings: Settings, job: _Job, plan: Plan, watch: Watch) -> Replayed:
+async def _carry_out(settings: Settings, job: _Job, plan: Plan, watch: Watch, begun: Callable[[], None]) -> Replayed:
     if plan.into == "live":
         await require_topics(settings.kafka, [CHANGES])
     else:
         await ensure_topics(
             settings.kafka, [replace(CHANGES, name=plan.topic.removeprefix(settings.kafka.topic_prefix))]
         )
-    return await carry_out(settings, plan, job.ranges, given=job.given, saved=job.saved, watch=watch)
-
-
-def _say(sentence: str) -> None:
-    ERR.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    return await carry_out(settings, plan, job.ranges, given=job.given, saved=job.saved, watch=watch, begun=begun)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal
 
-from cli.deadletters_options import routes_of
+from cli.options import read_past
+from cli.routes import routes_of
 from replay.plan import SHADOW, THEN, redeliver_to, shadow_topic
 from runtime.settings import Settings
 from schemas.errors import SettingsError
+from schemas.moments import NOW, WRITTEN
+from schemas.suggestion import did_you_mean
 from schemas.topics import ACCOUNT_NAME, CHANGES
 from servicetrade.hook_events import all_types
-from sinks.backfill_plan import read_since
 
 Where = Literal["live", "shadow", "diff"]
-_FRACTION = re.compile(r"\.(\d{1,3})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +54,19 @@ def new_id() -> str:
     return secrets.token_hex(4)
 
 
-def read_asked(settings: Settings, asked: Asked, now: datetime) -> Wanted:
+def read_asked(settings: Settings, asked: Asked, now_ms: int) -> Wanted:
     """What is wanted.
 
     Raises:
         SettingsError: something is missing, spelled wrong, or does not go together.
     """
     if asked.since is None:
-        raise SettingsError("--from: say from when: 2026-11-22T09:30:00Z, 2026-11-22, 12h, 7d or 4w")
+        raise SettingsError(f"--from: say from when: {WRITTEN}")
     if asked.into is None:
         raise SettingsError("--into: say where the changes go: live, shadow, or diff to see what would change")
-    from_ms, to_ms = _moment("--from", asked.since, now), _moment("--to", asked.to, now)
+    from_ms, to_ms = read_past("--from", asked.since, now_ms), read_past("--to", asked.to or NOW, now_ms)
     if from_ms >= to_ms:
-        raise SettingsError(f"--from {asked.since} is not before --to {asked.to or 'now'}: there is nothing between")
+        raise SettingsError(f"--from {asked.since} is not before --to {asked.to or NOW}: there is nothing between")
     rules = asked.rules or THEN
     if asked.into == "diff" and rules == THEN:
         raise SettingsError("--into diff compares the rules of then with others: say --rules now, or --rules FILE")
@@ -87,18 +85,6 @@ def read_asked(settings: Settings, asked: Asked, now: datetime) -> Wanted:
     )
 
 
-def _moment(name: str, text: str | None, now: datetime) -> int:
-    """Unix milliseconds."""
-    if text is None or text == "now":
-        return round(now.timestamp() * 1000)
-    try:
-        seconds = read_since(text.strip(), now)
-    except ValueError as error:
-        raise SettingsError(f"{name}: {error}") from None
-    fraction = _FRACTION.search(text)
-    return seconds * 1000 + (int(fraction[1].ljust(3, "0")) if fraction else 0)
-
-
 def _types(settings: Settings, said: str | None) -> tuple[str, ...]:
     if said is None:
         return ()
@@ -108,10 +94,8 @@ def _types(settings: Settings, said: str | None) -> tuple[str, ...]:
     known = all_types(settings.servicetrade.types)
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
             raise SettingsError(
-                f"--types: no entity type {name!r} is known; {hint} "
+                f"--types: no entity type {name!r} is known; {did_you_mean(name, known, 'known')} "
                 f"(one that ServiceTrade has come to know is added by [servicetrade.types.NAME] in the configuration)"
             )
     return names
@@ -168,8 +152,3 @@ def only_resume(asked: Asked) -> None:
 def file_accounts(settings: Settings, accounts: Collection[str]) -> tuple[str, ...]:
     """Whose rules are read from a file: the configured accounts', and those of the ones that are named."""
     return tuple(dict.fromkeys((*settings.accounts, *accounts)))
-
-
-def utc_now() -> datetime:
-    """The time."""
-    return datetime.now(UTC)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -13,9 +12,11 @@ from rich.text import Text
 from cli.replay_options import Wanted
 from replay.diffing import Compared, Example
 from replay.matching import KINDS, Kind, Match, differing
-from replay.ranges import shown
 from replay.tally import Counts, match_as_json
+from replay.unread import unread_lines
 from schemas.change import EntityChange
+from schemas.moments import shown_moment
+from schemas.printable import printable
 
 WIDE = 200
 _HEADINGS: dict[Kind, str] = {
@@ -38,12 +39,13 @@ def print_compared(out: Console, wanted: Wanted, compared: Compared) -> None:
     tally, total = compared.tally, compared.tally.total()
     whose = ", ".join(wanted.accounts) or "all accounts"
     rules = "the rules in force now" if wanted.rules == "now" else wanted.rules
-    _line(out, f"{whose}, {shown(wanted.from_ms)} to {shown(wanted.to_ms)} UTC: {rules}, beside the rules of then")
+    span = f"{shown_moment(wanted.from_ms)} to {shown_moment(wanted.to_ms)} UTC"
+    _line(out, f"{whose}, {span}: {rules}, beside the rules of then")
     table = Table(box=None, padding=(0, 1))
     for name in ("type", "then", "now", *KINDS, "API reads\nthen", "now", "saved"):
         table.add_column(name, justify="left" if name == "type" else "right", no_wrap=True)
     for name, counts in sorted(tally.by_type.items()):
-        table.add_row(name, *_cells(counts))
+        table.add_row(Text(printable(name)), *_cells(counts))
     if len(tally.by_type) != 1:
         table.add_section()
         table.add_row("all", *_cells(total))
@@ -58,8 +60,11 @@ def print_compared(out: Console, wanted: Wanted, compared: Compared) -> None:
                 _line(out, f"  … and {more:,} more: --json shows all", style="dim")
     _line(out, "")
     if tally.still_open:
-        _line(out, f"{tally.still_open:,} not judged: their windows were open where the live run has come to")
-    _line(out, _verdict(total), style="bold")
+        many = f"{tally.still_open:,} " + ("entity" if tally.still_open == 1 else "entities")
+        _line(out, f"{many} not judged: their windows were open where the live run has come to")
+    for sentence in unread_lines(compared.unread, wanted.to_ms, "compared"):
+        _line(out, sentence, style="yellow")
+    _line(out, _verdict(total, is_part=bool(tally.still_open or compared.unread)), style="bold")
 
 
 def _cells(counts: Counts) -> list[str]:
@@ -74,9 +79,10 @@ def _cells(counts: Counts) -> list[str]:
     return [f"{number:,}" for number in numbers]
 
 
-def _verdict(total: Counts) -> str:
+def _verdict(total: Counts, *, is_part: bool) -> str:
     if not any(total.kinds[kind] for kind in KINDS if kind != "same"):
-        return f"nothing differs: {total.then:,} changes, the same"
+        judged = " in what was judged" if is_part else ""
+        return f"nothing differs{judged}: {total.then:,} changes, the same"
     fewer = total.then - total.now
     changes = f"{abs(fewer):,} changes {'fewer' if fewer >= 0 else 'more'}: {total.now:,} instead of {total.then:,}"
     saved = total.reads_saved
@@ -103,10 +109,10 @@ def _told(change: EntityChange) -> str:
     fields = f" ({', '.join(names[:_CHANGESET_SHOWN])}{more})" if names else ""
     number = f"{change.notifications:,} notification" + ("" if change.notifications == 1 else "s")
     due = (change.due_ms - change.opened_ms) / 1000
-    opened = datetime.fromtimestamp(change.opened_ms / 1000, UTC)
-    when = f"{opened:%Y-%m-%d %H:%M:%S}.{change.opened_ms % 1000:03d}"
-    return f"{when} +{due:.1f} s  {change.action}{fields}, {number}, closed by {change.closed_by}"
+    when = f"{shown_moment(change.opened_ms)} +{due:.1f} s"
+    return f"{when}  {change.action}{fields}, {number}, closed by {change.closed_by}"
 
 
 def _line(out: Console, line: str, *, style: str = "") -> None:
-    out.print(Text(line, style), soft_wrap=True)
+    # Names of fields, reasons and accounts come from outside.
+    out.print(Text(printable(line), style), soft_wrap=True)

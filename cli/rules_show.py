@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import json as json_lines
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from cli.console import OK, OUT
-from cli.deadletters_options import progress
-from cli.rules_print import differences, line, place_of, rules_lines, warn_foreign
+from cyclopts import Parameter
+
+from cli.console import DEFAULT_CONFIG, OK, OUT, Config
+from cli.options import read_past
+from cli.progress import progress
+from cli.rules_lines import differences, place_of, rules_lines, warn_foreign
+from cli.rules_options import Accounts, Json
+from cli.rules_print import line
 from processors.rules import BUILTIN_VERSION, builtin_rules
-from processors.rules_findings import did_you_mean
-from processors.rules_history import RulesEntry, RulesLog, dated, read_rules_log, rules_at_time
-from processors.rules_tables import plain
+from rules.history import RulesEntry, RulesLog, dated, read_rules_log, rules_at_time
+from rules.tables import plain
 from runtime.kafka import LogReader
-from runtime.settings import Settings
+from runtime.settings import Settings, read_settings
 from schemas.errors import SettingsError
-from sinks.letter_view import read_moment, shown_time
+from schemas.moments import shown_time, utc_time
+from schemas.suggestion import did_you_mean
 
 DATED = 50
 """So many of an account's latest rules are told with the exact time."""
 
 
-def read_time(text: str, now_ms: int) -> int:
-    """Unix milliseconds of what a person wrote after --at.
-
-    Raises:
-        SettingsError: it is no time, or lies ahead.
-    """
-    try:
-        at_ms = read_moment(text, now_ms)
-    except ValueError as error:
-        raise SettingsError(f"--at: {error}") from None
-    if at_ms > now_ms:
-        raise SettingsError(f"--at: {text} lies ahead: nobody knows the rules of then")
-    return at_ms
-
-
-async def show_rules(
-    settings: Settings, accounts: Sequence[str], *, at_ms: int | None, now_ms: int, as_lines: bool
+def show(
+    *,
+    account: Accounts = (),
+    at: Annotated[str | None, Parameter(help="As it was then: 2026-03-01T08:00 (UTC), 2026-03-01, 2h, 3d.")] = None,
+    json: Json = False,
+    config: Config = DEFAULT_CONFIG,
 ) -> int:
+    """Show the rules of each account: since when they are in force, and what the processors have yet to reach."""
+    settings = read_settings(config)
+    now_ms = time.time_ns() // 1_000_000
+    at_ms = None if at is None else read_past("--at", at, now_ms)
+    return asyncio.run(_show(settings, account, at_ms=at_ms, now_ms=now_ms, as_lines=json))
+
+
+def history(*, account: Accounts = (), json: Json = False, config: Config = DEFAULT_CONFIG) -> int:
+    """Show all rules that each account has had, and what was different in each, the latest last."""
+    now_ms = time.time_ns() // 1_000_000
+    return asyncio.run(_history(read_settings(config), account, now_ms=now_ms, as_lines=json))
+
+
+async def _show(settings: Settings, accounts: Sequence[str], *, at_ms: int | None, now_ms: int, as_lines: bool) -> int:
     """Print the rules of the accounts, now or at a time (Unix milliseconds); returns the exit code."""
     builtin = {"default": plain(builtin_rules(settings.pipeline.max_ceiling_ms).default), "types": {}}
     async with LogReader.open(settings.kafka, client_id="rules") as reader:
@@ -54,14 +63,15 @@ async def show_rules(
             waiting = log.waiting(account) if at_ms is None else ()
             if as_lines:
                 waits = [_as_json(one, settings) for one in waiting]
-                sys.stdout.write(json.dumps({**_as_json(entry, settings, account, builtin), "waiting": waits}) + "\n")
+                told = {**_as_json(entry, settings, account, builtin), "waiting": waits}
+                sys.stdout.write(json_lines.dumps(told) + "\n")
             else:
                 _print_rules(settings, log, account, entry, waiting, builtin=builtin, now_ms=now_ms)
     warn_foreign(log.foreign)
     return OK
 
 
-async def show_history(settings: Settings, accounts: Sequence[str], *, now_ms: int, as_lines: bool) -> int:
+async def _history(settings: Settings, accounts: Sequence[str], *, now_ms: int, as_lines: bool) -> int:
     """Print all rules that the accounts have had, the latest last; returns the exit code."""
     async with LogReader.open(settings.kafka, client_id="rules") as reader:
         log = await _read(reader, settings)
@@ -74,7 +84,7 @@ async def show_history(settings: Settings, accounts: Sequence[str], *, now_ms: i
         entries = [*log.entries.get(account, ())[:-DATED], *latest]
         if as_lines:
             for entry in entries:
-                sys.stdout.write(json.dumps(_as_json(entry, settings)) + "\n")
+                sys.stdout.write(json_lines.dumps(_as_json(entry, settings)) + "\n")
             continue
         line(OUT, account + _unknown(settings, account), style="bold")
         line(OUT, "  before: the built-in defaults" if entries else "  the built-in defaults, ever since")
@@ -89,7 +99,7 @@ async def show_history(settings: Settings, accounts: Sequence[str], *, now_ms: i
 
 
 async def _read(reader: LogReader, settings: Settings) -> RulesLog:
-    with progress("reading") as watch:
+    with progress("reading", "records") as watch:
         return await read_rules_log(reader, settings, watch=watch)
 
 
@@ -150,7 +160,7 @@ def _as_json(
         facts: dict[str, Any] = {"account": account, "version": BUILTIN_VERSION, "builtin": True, "rules": builtin}
         facts |= {"topic": None, "partition": None, "offset": None, "since": None, "exact": True, "reached": True}
     else:
-        since = datetime.fromtimestamp(entry.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        since = utc_time(entry.at_ms).isoformat(timespec="milliseconds")
         facts = {**asdict(entry.entry), "builtin": False, "since": since.replace("+00:00", "Z")}
         facts |= {"exact": entry.is_exact, "reached": entry.reached}
     return facts | {"configured": facts["account"] in settings.accounts}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from cyclopts import App
@@ -14,6 +14,8 @@ from rich.table import Table
 from cli.console import DEFAULT_CONFIG, FAILED, OK, OUT, Config
 from runtime.settings import read_settings
 from schemas.errors import LoginUnavailable
+from schemas.moments import shown_ago, shown_time
+from schemas.printable import printable
 from servicetrade.client import open_servicetrade
 from servicetrade.session_desk import SessionDesk, SessionState, masked
 
@@ -31,7 +33,7 @@ def list_sessions(*, config: Config = DEFAULT_CONFIG) -> int:
     table = Table("account", "session", "generation", "made", "next login", box=None, pad_edge=False)
     for state in states:
         style = _STYLES.get(state.word, "dim")
-        made = _ago(state.row.made_ms) if state.row.made_ms else "-"
+        made = shown_ago(state.row.made_ms, _now_ms()) if state.row.made_ms else "-"
         cells = (
             escape(state.account),
             f"[{style}]{state.word}[/]",
@@ -49,7 +51,7 @@ def show(account: str, /, *, config: Config = DEFAULT_CONFIG) -> int:
     """Show all that is stored about the session of ACCOUNT, its token masked."""
     state = _at_desk(config, lambda desk: desk.state(account))
     for name, value in _facts(state):
-        OUT.print(f"[dim]{name:<12}[/]{escape(value)}", highlight=False, soft_wrap=True)
+        OUT.print(f"[dim]{name:<12}[/]{escape(printable(value))}", highlight=False, soft_wrap=True)
     return OK
 
 
@@ -133,7 +135,7 @@ def _facts(state: SessionState) -> Iterator[tuple[str, str]]:
     elif row.undecryptable:
         yield "token", "encrypted with a key that store.key does not hold"
     if row.token is not None or row.undecryptable:
-        yield "made", f"{datetime.fromtimestamp(row.made_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC, {_ago(row.made_ms)}"
+        yield "made", shown_time(row.made_ms, _now_ms())
         yield (
             "made with",
             "other credentials than the configured ones" if state.foreign else "the configured credentials",
@@ -150,9 +152,5 @@ def _facts(state: SessionState) -> Iterator[tuple[str, str]]:
         yield "lease", f"{row.lease_owner} for {row.lease_left_s:.0f} s"
 
 
-def _ago(moment_ms: int) -> str:
-    seconds = max(0, round(datetime.now(UTC).timestamp() - moment_ms / 1000))
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length} {unit} ago"
-    return f"{seconds} s ago"
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

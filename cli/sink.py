@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
@@ -18,6 +17,8 @@ from runtime.process import run_process
 from runtime.settings import Settings, read_settings
 from runtime.store_schema import upgrade
 from schemas.errors import SettingsError
+from schemas.moments import shown_second
+from schemas.printable import printable
 from sinks.main import Ops, run_command, run_custom, run_forward, run_mirror
 from sinks.sink_desk import SinkDesk, SinkState
 
@@ -103,8 +104,8 @@ def status(*, config: Config = DEFAULT_CONFIG) -> int:
     OUT.print(table, highlight=False)
     for state in states:
         if state.halted is not None:
-            since = datetime.fromtimestamp(state.halted.since_ms / 1000, UTC)
-            said = f"{state.sink} is halted since {since:%Y-%m-%d %H:%M:%S} UTC: {escape(state.halted.reason)}"
+            since = shown_second(state.halted.since_ms)
+            said = f"{state.sink} is halted since {since} UTC: {escape(printable(state.halted.reason))}"
             OUT.print(said, highlight=False, soft_wrap=True)
             OUT.print(f"once that is dealt with: tradewind sink resume {state.sink}", highlight=False, soft_wrap=True)
     return FAILED if any(state.halted is not None for state in states) else OK

@@ -15,6 +15,7 @@ from cli.status_screen import drawn
 from runtime.settings import read_settings
 from schemas.encoding import encode
 from schemas.errors import SettingsError
+from schemas.printable import printable_json
 from views.status import Status
 from views.status_attention import attention
 from views.status_data import Overview
@@ -75,7 +76,8 @@ async def _watch(looker: Status, every_s: float, *, as_json: bool) -> int:
 
 def _print(overview: Overview, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(encode({"attention": attention(overview), "overview": overview}).decode() + "\n")
+        text = encode({"attention": attention(overview), "overview": overview}).decode()
+        sys.stdout.write((printable_json(text) if OUT.is_terminal else text) + "\n")
         sys.stdout.flush()
     else:
         OUT.print(drawn(overview), highlight=False)

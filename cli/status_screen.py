@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sinks.letter_view import printable
+from schemas.moments import shown_ago, shown_second, shown_span
+from schemas.printable import printable
 from views.status_attention import attention, behind_ms, is_left_alone
 from views.status_data import (
     INGEST,
@@ -26,7 +27,6 @@ from views.status_data import (
     Stored,
     Unread,
 )
-from views.tail_columns import local_moment, shown_span
 
 MOST = 8
 """So many lines of one kind: it has to fit on a screen."""
@@ -57,8 +57,7 @@ def drawn(overview: Overview) -> RenderableType:
 def _head(overview: Overview, wanted: int) -> Text:
     count = f"{wanted} things want a person" if wanted > 1 else "one thing wants a person"
     verdict = (count, _MARK) if wanted else ("nothing wants a person", "green")
-    moment = local_moment(overview.now_ms)
-    return Text.assemble(("tradewind", "bold"), f"  {moment:%Y-%m-%d %H:%M:%S %Z}  ", verdict)
+    return Text.assemble(("tradewind", "bold"), f"  {shown_second(overview.now_ms)} UTC  ", verdict)
 
 
 def _stages(overview: Overview) -> RenderableType:
@@ -88,9 +87,11 @@ def _remark(stage: Stage, *, halted: bool) -> Text:
         return Text("! halted", _MARK)
     if is_left_alone(stage):
         return Text("! nobody works", _MARK)
-    if not stage.members:
-        return Text("not running" if stage.started else "never ran", "dim")
-    return Text()
+    if stage.cut_off:
+        return Text("! log cut off", _MARK)
+    if stage.lost_records:
+        return Text(f"! {stage.lost_records:,} lost", _MARK)
+    return Text() if stage.members else Text("never ran", "dim")
 
 
 def _waiting(overview: Overview) -> Iterator[Text]:
@@ -106,13 +107,12 @@ def _waiting(overview: Overview) -> Iterator[Text]:
         spooled = sum(one.metrics.get(SPOOL_WEBHOOKS, 0) for one in ingest)
         oldest = max(one.metrics.get(SPOOL_OLDEST_SECONDS, 0) for one in ingest)
         said = f"{spooled:,.0f} webhooks are in ingest's spool"
-        yield Text(
-            said + (f", the oldest for {shown_span(oldest * 1000)}" if spooled else ""), "yellow" if spooled else ""
-        )
+        since = f", the oldest for {shown_span(round(oldest * 1000))}" if spooled else ""
+        yield Text(said + since, "yellow" if spooled else "")
     else:
         yield Text("spool: no process of ingest answers; --ops HOST:PORT says where", "dim")
     if isinstance(flow, Flow) and flow.last_append_ms is not None:
-        yield Text(f"the last record on the raw log is {_ago(flow.last_append_ms, overview.now_ms)}")
+        yield Text(f"the last record on the raw log is {shown_ago(flow.last_append_ms, overview.now_ms)}")
 
 
 def _put_aside(overview: Overview) -> Iterator[Text]:
@@ -125,8 +125,8 @@ def _put_aside(overview: Overview) -> Iterator[Text]:
         alone = f"{one.entity_records:,} of single entities ({one.entities:,})" if one.entities else ""
         whole = f"{one.whole_account:,} of the whole account" if one.whole_account else ""
         what = " and ".join(part for part in (whole, alone) if part)
-        said = f"{one.sink}  {one.account}: {what}, the first {_ago(one.since_ms, overview.now_ms)}"
-        yield Text(said, _MARK if one.whole_account else "yellow")
+        said = f"{one.sink}  {one.account}: {what}, the first {shown_ago(one.since_ms, overview.now_ms)}"
+        yield Text(printable(said), _MARK if one.whole_account else "yellow")
 
 
 def _letters(letters: OpenLetters | Unread) -> Iterator[Text]:
@@ -138,7 +138,7 @@ def _letters(letters: OpenLetters | Unread) -> Iterator[Text]:
     if not letters.counts and not letters.unread_records:
         yield Text("none is open", "dim")
     for stage, accounts in letters.counts.items():
-        yield Text.assemble((f"{stage}  ", _MARK), _accounts(accounts))
+        yield Text.assemble((f"{printable(stage)}  ", _MARK), printable(_accounts(accounts)))
 
 
 def _accounts(counts: Mapping[str, int]) -> str:
@@ -163,10 +163,10 @@ def _sessions(overview: Overview) -> Iterator[Text]:
 
 
 def _session(session: Session, now_ms: int) -> Text:
-    made = f", made {_ago(session.made_ms, now_ms)}" if session.made_ms else ""
+    made = f", made {shown_ago(session.made_ms, now_ms)}" if session.made_ms else ""
     state = (session.state, _STATES.get(session.state, "dim"))
     refused = (", credentials refused", _MARK) if session.refused and session.state != "refused" else ""
-    return Text.assemble(f"{session.account}  ", state, f"  generation {session.generation}{made}", refused)
+    return Text.assemble(f"{printable(session.account)}  ", state, f"  generation {session.generation}{made}", refused)
 
 
 def _process(process: Process) -> Text:
@@ -174,16 +174,12 @@ def _process(process: Process) -> Text:
     if process.silent:
         return Text(printable(f"{name}{process.address}  does not answer: {process.silent}"), "dim")
     unmet = [condition for condition, holds in process.conditions.items() if not holds]
-    state = (f"not ready: {', '.join(unmet)}", "yellow") if unmet else ("ready", "green")
-    return Text.assemble(f"{name}{process.address}  ", state)
+    state = (printable(f"not ready: {', '.join(unmet)}"), "yellow") if unmet else ("ready", "green")
+    return Text.assemble(printable(f"{name}{process.address}  "), state)
 
 
 def _unread(part: Unread) -> Text:
     return Text(f"! cannot be read: {printable(part.unread)}", _MARK)
-
-
-def _ago(moment_ms: int, now_ms: int) -> str:
-    return f"{shown_span(max(0, now_ms - moment_ms))} ago"
 
 
 def _few(lines: Sequence[Text]) -> list[Text]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import gc
 import json as json_lines
 import sys
@@ -15,11 +14,14 @@ from cyclopts import Parameter
 from rich.markup import escape
 
 from cli.console import DEFAULT_CONFIG, FAILED, OK, OUT, Config
-from cli.deadletters_options import complain, note, progress
+from cli.messages import complain, note
+from cli.options import read_past, read_time
+from cli.progress import progress
 from runtime.settings import Settings, read_settings
 from schemas.errors import SettingsError
+from schemas.printable import printable
+from schemas.suggestion import did_you_mean
 from servicetrade.catalogue import BUILT_IN
-from sinks.letter_view import read_moment
 from views.story import StoryReader
 from views.story_entity import Entity, read_entity
 from views.story_event import Event, Story, Tone
@@ -37,7 +39,7 @@ def story(
     account: Annotated[str, Parameter(help="The customer account that it belongs to.")],
     since: Annotated[
         str | None,
-        Parameter(help="Begin then: 2026-03-01T08:00 (local time), or 30min, 2h, 3d ago (default: all that is left)."),
+        Parameter(help="Begin then: 2026-03-01T08:00 (UTC), 2026-03-01, 30min, 2h, 3d (default: all that is left)."),
     ] = None,
     until: Annotated[str | None, Parameter(help="End then (default: now).")] = None,
     follow: Annotated[bool, Parameter(name=("--follow", "-f"), help="Go on with what comes.", negative="")] = False,
@@ -70,15 +72,8 @@ def story(
 
 def _times(since: str | None, until: str | None) -> tuple[int | None, int | None]:
     now_ms = time.time_ns() // 1_000_000
-    found: list[int | None] = []
-    for name, text in (("--since", since), ("--until", until)):
-        try:
-            found.append(None if text is None else read_moment(text, now_ms))
-        except ValueError as error:
-            raise SettingsError(f"{name}: {error}") from None
-    since_ms, until_ms = found
-    if since_ms is not None and since_ms > now_ms:
-        raise SettingsError(f"--since: {since} lies ahead")
+    since_ms = None if since is None else read_past("--since", since, now_ms)
+    until_ms = None if until is None else read_time("--until", until, now_ms)
     if since_ms is not None and until_ms is not None and until_ms <= since_ms:
         raise SettingsError(f"--until: {until} is not after --since {since}")
     return since_ms, until_ms
@@ -98,7 +93,7 @@ class _Teller:
         began = time.monotonic()
         opened = StoryReader.open(self._settings, self._entity, since_ms=since_ms, until_ms=until_ms)
         async with opened as reader:
-            with progress("reading") as watch:
+            with progress("reading", "records") as watch:
                 events = await reader.catch_up(watch)
                 found = reader.story(events)
                 if not found.has_trace:
@@ -106,7 +101,9 @@ class _Teller:
             seconds = time.monotonic() - began
             self._check_account(found)
             if not self._as_lines:
-                OUT.print(heading(found, seconds), style="bold", highlight=False, markup=False, soft_wrap=True)
+                OUT.print(
+                    printable(heading(found, seconds)), style="bold", highlight=False, markup=False, soft_wrap=True
+                )
             if found.has_trace or self._as_lines:
                 self._print(events)
             if found.has_trace and not self._as_lines:
@@ -138,14 +135,13 @@ class _Teller:
     def _sum_up(self, found: Story) -> None:
         OUT.print()
         for sentence, tone in summary(found):
-            OUT.print(sentence, style=_COLOURS[tone], highlight=False, markup=False, soft_wrap=True)
+            OUT.print(printable(sentence), style=_COLOURS[tone], highlight=False, markup=False, soft_wrap=True)
 
     def _check_account(self, found: Story) -> None:
         known, name = self._settings.accounts, self._entity.account
         if name in known or found.account_seen or found.has_trace:
             return
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"configured: {', '.join(known)}"
+        hint = did_you_mean(name, known, "configured")
         raise SettingsError(f"the account {name!r} is neither in the configuration nor in the log; {hint}")
 
     def _say_nothing_is_there(self, found: Story, seconds: float) -> None:
@@ -156,8 +152,8 @@ class _Teller:
         for sentence in more:
             note(sentence)
         types = BUILT_IN.keys() | self._settings.servicetrade.types.keys()
-        if self._entity.type not in types and (close := difflib.get_close_matches(self._entity.type, types, n=1)):
-            note(f"no type {self._entity.type} is known; did you mean {close[0]}/{self._entity.id}?")
+        if self._entity.type not in types and (hint := did_you_mean(self._entity.type, types)):
+            note(f"no type {self._entity.type} is known; {hint.removesuffix('?')}/{self._entity.id}?")
 
 
 def _markup(line: Line) -> str:

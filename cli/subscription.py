@@ -13,6 +13,7 @@ from cli.console import DEFAULT_CONFIG, ERR, FAILED, OK, OUT, Config
 from runtime.hook_secrets import fingerprint_of
 from runtime.settings import Settings, read_settings
 from schemas.errors import ServiceTradeError, SettingsError
+from schemas.printable import printable
 from servicetrade.client import ServiceTradeClient, open_servicetrade
 from servicetrade.hook_events import Events, all_types, events_about, shown_events
 from servicetrade.subscription_plan import Action, Create, Delete, Hook, Owner, Update, Verdict, Wanted, judged, removal
@@ -194,7 +195,9 @@ async def _show_account(
         shown = _UNTOLD if verdict is None else f"[{_STYLES[verdict]}]{verdict}[/]"
         events, url = shown_events(hook.events, types), shown_url(hook.url, owner)
         switches = ("yes" if on else "no" for on in (hook.enabled, hook.include_changesets))
-        table.add_row(escape(account), str(hook.id), shown, *switches, escape(events), escape(url))
+        table.add_row(
+            escape(account), str(hook.id), shown, *switches, escape(printable(events)), escape(printable(url))
+        )
     if not hooks:
         table.add_row(escape(account), "-", "none", "-", "-", "-", "-")
     return any(verdict is Verdict.OK for _, verdict in verdicts)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
-import os
-import select
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -17,19 +14,24 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from cli.console import DEFAULT_CONFIG, ERR, OK, OUT, Config
+from cli.console import DEFAULT_CONFIG, OK, OUT, Config
+from cli.messages import note
+from cli.options import read_past
+from cli.pipe import nobody_reads
 from runtime.settings import Settings, read_settings
 from schemas.change import Action
 from schemas.delivery import Outcome
 from schemas.encoding import encode
 from schemas.errors import SettingsError
+from schemas.moments import utc_time
+from schemas.printable import printable_json
 from schemas.record import LogRecord
+from schemas.suggestion import did_you_mean
 from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES, Topic
 from servicetrade.catalogue import BUILT_IN
-from sinks.letter_view import read_moment
 from views.tail import follow
-from views.tail_columns import Columns, Line, View, local_moment
-from views.tail_filter import Wanted, plain_id
+from views.tail_columns import Columns, Line, View
+from views.tail_filter import Wanted, read_id
 from views.tail_lines import CHANGES_VIEW, DELIVERIES_VIEW, LETTERS_VIEW
 
 tail_app = App(name="tail", help="Show changes, deliveries or dead letters as they come.")
@@ -49,7 +51,7 @@ class Options:
     ] = ()
     since: Annotated[
         str | None,
-        Parameter(help="Also what came since: 2026-03-01T08:00 (local time), or 10min, 2h, 3d ago. Default: now."),
+        Parameter(help="Also what came since: 2026-03-01T08:00 (UTC), 2026-03-01, 10min, 2h, 3d. Default: now."),
     ] = None
     follow: Annotated[bool, Parameter(help="Go on with what comes, until Ctrl-C.")] = True
     json: Annotated[bool, Parameter(help="Print each record as a line of JSON.", negative="")] = False
@@ -109,11 +111,10 @@ def _tail(
     outcomes: Collection[str] = (),
 ) -> int:
     settings = read_settings(config)
-    entities = [one.rpartition("/") for one in options.id]
     wanted = Wanted(
         accounts=options.account,
-        types=frozenset(one.lower() for one in (*options.type, *(kind for kind, _, _ in entities if kind))),
-        ids=frozenset(plain_id(entity_id) for _, _, entity_id in entities),
+        types=frozenset(one.lower() for one in options.type),
+        ids=frozenset(map(read_id, options.id)),
         actions=actions,
         sinks=sinks,
         outcomes=outcomes,
@@ -125,9 +126,6 @@ def _tail(
         asyncio.run(_run(settings, topic, printer, since_ms=since_ms, go_on=options.follow))
     except KeyboardInterrupt:
         return OK  # there is no other end to it
-    except BrokenPipeError:
-        # Whoever read the lines has enough. Python would complain once more, flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return OK
 
 
@@ -136,14 +134,7 @@ def _since(options: Options) -> int | None:
         if not options.follow:
             raise SettingsError("--no-follow shows what is there already: say from when on, as in --since 1h")
         return None
-    now_ms = time.time_ns() // 1_000_000
-    try:
-        since_ms = read_moment(options.since, now_ms)
-    except ValueError as error:
-        raise SettingsError(f"--since: {error}") from None
-    if since_ms > now_ms:
-        raise SettingsError(f"--since: {options.since} lies ahead")
-    return since_ms
+    return read_past("--since", options.since, time.time_ns() // 1_000_000)
 
 
 def _doubt(settings: Settings, wanted: Wanted, topic: Topic) -> None:
@@ -155,35 +146,20 @@ def _doubt(settings: Settings, wanted: Wanted, topic: Topic) -> None:
     for what, asked, known in (
         ("account", wanted.accounts, list(settings.accounts)),
         ("sink", wanted.sinks, sinks),
-        ("entity type", wanted.types, types),
+        ("entity type", {*wanted.types, *(kind for kind, _ in wanted.ids if kind)}, types),
     ):
         for name in sorted(set(asked) - set(known)):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            _note(f"no {what} {name!r} is known to the configuration{hint}")
-
-
-def _note(sentence: str) -> None:
-    ERR.print(Text(f"tradewind: {sentence}", "dim"), soft_wrap=True)
+            hint = did_you_mean(name, known)
+            note(f"no {what} {name!r} is known to the configuration" + (f"; {hint}" if hint else ""))
 
 
 async def _run(settings: Settings, topic: Topic, printer: Printer, *, since_ms: int | None, go_on: bool) -> None:
     name = settings.kafka.topic_prefix + topic.name
-    async with aclosing(follow(settings.kafka, name, since_ms=since_ms, go_on=go_on, told=_note)) as batches:
+    async with aclosing(follow(settings.kafka, name, since_ms=since_ms, go_on=go_on, told=note)) as batches:
         async for batch in batches:
-            if not batch and _nobody_reads():
+            if not batch and nobody_reads():  # `| head` would otherwise end with the next line only
                 return
             printer.put(batch)
-
-
-def _nobody_reads() -> bool:
-    """Whether stdout is a pipe whose reader is gone: `| head` would otherwise end with the next line only."""
-    try:
-        watch = select.poll()
-        watch.register(sys.stdout.fileno(), 0)
-    except (OSError, ValueError):  # stdout is no file
-        return False
-    return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
 class Printer:
@@ -212,26 +188,27 @@ class Printer:
             try:
                 line = self._view.read(record)
             except ValueError as error:
-                _note(f"{record.topic}[{record.partition}] offset {record.offset} is nothing of ours: {error}")
+                note(f"{record.topic}[{record.partition}] offset {record.offset} is nothing of ours: {error}")
                 continue
             if not self._wanted(line.about):
                 continue
             if self._as_json:
-                sys.stdout.write(encode(line.body).decode() + "\n")
+                text = encode(line.body).decode()
+                sys.stdout.write((printable_json(text) if OUT.is_terminal else text) + "\n")
             elif OUT.is_terminal:
                 self._show(record, line)
             else:
-                moment = f"{local_moment(record.timestamp):%Y-%m-%dT%H:%M:%S.%f}"[:-3]
+                moment = f"{utc_time(record.timestamp):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
                 sys.stdout.write("  ".join([moment, *self._columns.padded(line.cells)]).rstrip() + "\n")
         sys.stdout.flush()
 
     def _show(self, record: LogRecord, line: Line) -> None:
-        moment = local_moment(record.timestamp)
+        moment = utc_time(record.timestamp)
         cells = self._columns.padded(line.cells)
         if moment.date() != self._day:
             self._day = moment.date()
             head = self._columns.padded(self._view.columns)
-            day = Text(f"{moment:%A %Y-%m-%d, %Z}", "bold")
+            day = Text(f"{moment:%A %Y-%m-%d, UTC}", "bold")
             OUT.print(day)
             self._line([Text("time      "), *map(Text, head)], style="dim")
         styled = [

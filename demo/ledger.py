@@ -67,6 +67,8 @@ class Ledger:
     """Entities whose row is missing or not what ServiceTrade has now."""
     surplus: int = 0
     """Notifications that changes claim beyond those in the log: something was counted twice."""
+    busiest: EntityChange | None = None
+    """A change of the entity that had the most notifications."""
 
     @property
     def lost(self) -> int:
@@ -90,6 +92,7 @@ def account_for(evidence: Evidence, times: PipelineTimes) -> Ledger:
     for change in changes.values():
         claimed[change.key] += change.notifications
     ledger.merged = claimed.total()
+    ledger.busiest = max(changes.values(), key=lambda change: claimed[change.key], default=None)
     for key in expected.keys() | claimed.keys():
         difference = expected[key] - claimed[key]
         ledger.lost_in_processing += max(0, difference)

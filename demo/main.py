@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -17,8 +19,8 @@ from demo.processes import start_pipeline, start_upstream, supervised
 from demo.screen import Figures, Screen
 from demo.simulator import Control
 from demo.site import RULES, Site, make_site
-from processors.rules_apply import apply_rules
-from processors.rules_file import read_rules_file
+from rules.apply import apply_rules
+from rules.file import read_rules_file
 from runtime.broker import PreparedBroker, prepare
 from runtime.database import Database, open_database
 from runtime.kafka import KafkaError, LogReader
@@ -109,6 +111,8 @@ class _Demo:
             screen.ledger(ledger, await control.accounts(), {name: supervisor.restarts(name) for name in names})
             if until is not None:
                 _tell_where(screen, site)
+                _tell_what_to_try(screen, site, ledger)
+                screen.say("everything stays up; Ctrl-C stops it")
                 await until.wait()
         return 0 if ledger.balanced else 1
 
@@ -174,4 +178,19 @@ def _tell_where(screen: Screen, site: Site) -> None:
     screen.say(f"configuration {site.config}")
     for name, port in site.ops_ports.items():
         screen.say(f"{name:13} http://127.0.0.1:{port}/metrics")
-    screen.say("everything stays up; Ctrl-C stops it")
+
+
+def _tell_what_to_try(screen: Screen, site: Site, ledger: Ledger) -> None:
+    """Commands for another terminal, to be copied as they are."""
+    tradewind = shlex.quote(str(_near(Path(sys.executable).with_name("tradewind"))))
+    config = shlex.quote(str(_near(site.config)))
+    commands = ["status", "replay --from 1h --into live"]
+    if ledger.busiest is not None:
+        commands.insert(1, f"story {ledger.busiest.subject} --account {ledger.busiest.account}")
+    for command in commands:
+        screen.say(f"try           {tradewind} {command} --config {config}")
+
+
+def _near(path: Path) -> Path:
+    """Relative to where the demo was started, if it is in there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -140,7 +140,13 @@ def _toml(folder: Path, accounts: tuple[DemoAccount, ...], port: dict[str, int])
         'key = { file = "secrets/store-key" }',
         "[ingest]",
         f"port = {port['ingest']}",
+        f"ops_port = {port['ingest-ops']}",
         'spool = { folder = "spool" }',
+        "[processors]",
+        # Of the first; the others' are told by flag.
+        f"ops_port = {port[_processor_names()[0]]}",
+        "[sinks.mirror]",
+        f"ops_port = {port[MIRROR]}",
     ]
     for account in accounts:
         lines += [

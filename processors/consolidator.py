@@ -82,10 +82,17 @@ class Consolidator:
     Args:
         origin: the partition.
         times: horizon, memory and largest ceiling.
-        rules: per account, the rules in force where reading begins; accounts not named have the built-in ones.
+        rules: per account, the rules in force where reading begins.
+        otherwise: of accounts not named; None: the built-in ones.
     """
 
-    def __init__(self, origin: Origin, times: PipelineTimes, rules: Mapping[str, AccountRules] | None = None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        times: PipelineTimes,
+        rules: Mapping[str, AccountRules] | None = None,
+        otherwise: AccountRules | None = None,
+    ) -> None:
         self.ledger = Ledger()
         self.now_ms: int | None = None
         self._origin = origin
@@ -93,7 +100,7 @@ class Consolidator:
         self._memory_ms = times.memory_ms
         self._max_ceiling_ms = times.max_ceiling_ms
         self._rules = dict(rules or {})
-        self._builtin = builtin_rules(times.max_ceiling_ms)
+        self._otherwise = otherwise or builtin_rules(times.max_ceiling_ms)
         self._remembered = RememberedMessages(times.horizon_ms)
         self._windows: dict[str, Window] = {}
         # One entry per open window; its due time may be out of date, but is never later than the true one.
@@ -214,7 +221,7 @@ class Consolidator:
         now_ms, offset, message_id = self.now_ms, record.offset, webhook.message_id
         indices = [notification.index for notification in webhook.notifications]
         repeated = self._remembered.see(account, message_id, indices, now_ms)
-        rules = self._rules.get(account, self._builtin)
+        rules = self._rules.get(account, self._otherwise)
         for notification in webhook.notifications:
             rule = rules.of(notification.entity_type)
             if repeated and notification.index in repeated:

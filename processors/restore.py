@@ -30,14 +30,42 @@ class Restored:
     seconds: float
 
 
-async def read_rules_history(reader: LogReader, topic: str) -> list[RulesInForce]:
-    """Every record of the rules topic."""
+async def read_rules_history(
+    reader: LogReader, topic: str, *, on_foreign: Callable[[LogRecord], None] | None = None
+) -> list[RulesInForce]:
+    """Every record of the rules topic.
+
+    Args:
+        reader: not used by anyone else meanwhile.
+        topic: full name.
+        on_foreign: called with a record that is no rules, which is then passed over.
+
+    Raises:
+        ValueError: a record is no rules, and nobody is to be called.
+    """
     history: list[RulesInForce] = []
     for partition in await reader.partitions(topic):
         start, stop = await reader.beginning(partition), await reader.end(partition)
         async for batch in reader.read(partition, start, stop):
-            history += [decode_rules_in_force(record.value) for record in batch if record.value is not None]
+            for record in batch:
+                if record.value is None:
+                    continue
+                try:
+                    history.append(decode_rules_in_force(record.value) if on_foreign is None else _own(record.value))
+                except ValueError:
+                    if on_foreign is None:
+                        raise
+                    on_foreign(record)
     return history
+
+
+def _own(value: bytes) -> RulesInForce:
+    """As decoded, if every part is what it should be."""
+    entry = decode_rules_in_force(value)
+    kinds = {"account": str, "version": str, "topic": str, "partition": int, "offset": int, "rules": dict}
+    if wrong := [name for name, kind in kinds.items() if type(getattr(entry, name)) is not kind]:
+        raise ValueError(f"{wrong[0]} is something else")
+    return entry
 
 
 def rules_at(
@@ -65,6 +93,7 @@ async def restore(
     accept_loss: bool = False,
     on_batch: Callable[[], None] = lambda: None,
     rules: Mapping[str, AccountRules] | None = None,
+    otherwise: AccountRules | None = None,
     see: Callable[[Sequence[LogRecord]], Iterable[Record]] = lambda batch: batch,
 ) -> Restored:
     """The state at `committed`, from the stretch of the log that it depends on.
@@ -80,6 +109,7 @@ async def restore(
         accept_loss: go on from what is left where retention removed records that are needed.
         on_batch: called for every batch that was read again.
         rules: in force at the beginning of the stretch, instead of what the history says.
+        otherwise: of accounts that have had none, instead of the built-in ones.
         see: what the core is given of a batch; of every record at least its timestamp.
 
     Raises:
@@ -89,7 +119,7 @@ async def restore(
     stretch = await _stretch(reader, partition, committed, times=times, oldest_ms=oldest_ms, accept_loss=accept_loss)
     if rules is None:
         rules = rules_at(history, partition, stretch.start, max_ceiling_ms=times.max_ceiling_ms)
-    consolidator = Consolidator(Origin(partition.topic, partition.number, epoch), times, rules)
+    consolidator = Consolidator(Origin(partition.topic, partition.number, epoch), times, rules, otherwise)
     records = 0
     async for batch in reader.read(partition, stretch.start, stretch.position):
         consolidator.follow(see(batch))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from processors.consolidator import Consolidator
 from processors.restore import restore
-from replay.given_rules import GivenRules
+from processors.rules import builtin_rules
+from replay.given_rules import GivenRules, marked
 from replay.selection import Selection
 from runtime.kafka import LogReader, Partition
 from runtime.settings import Settings
@@ -48,7 +49,8 @@ async def core_at(
             times=settings.pipeline,
             history=history,
             oldest_ms=round(time.time() * 1000) - settings.kafka.retention_ms,
-            rules=None if given is None else given.by_account,
+            rules=None if given is None else given.marked(),
+            otherwise=None if given is None else marked(builtin_rules(settings.pipeline.max_ceiling_ms)),
             see=selection.see,
         )
     except LogGapError as error:

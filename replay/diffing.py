@@ -8,21 +8,22 @@ from dataclasses import dataclass
 
 from processors.consolidator import Consolidator
 from processors.notification import parse
-from processors.restore import read_rules_history, rules_at
+from processors.restore import rules_at
 from processors.rules import AccountRules
+from processors.why_filtered import why_filtered
 from replay.core import core_at
-from replay.given_rules import GivenRules
+from replay.given_rules import GivenRules, read_copies
 from replay.matching import Kind, Match, Matcher
 from replay.ranges import PartitionRange
 from replay.replaying import Watch
 from replay.selection import Selection
 from replay.tally import Tally
+from replay.unread import Unread, unread_of
+from replay.walk import Bounds
 from runtime.kafka import LogReader, Partition
 from runtime.settings import Settings
 from schemas.change import EntityChange, Source
 from schemas.rules import RulesInForce
-from schemas.topics import RULES
-from views.story_why import why_filtered
 
 Tell = Callable[[Match], None]
 """Told of every match that is not the same."""
@@ -47,6 +48,8 @@ class Compared:
     records: int
     """Of the raw log."""
     seconds: float
+    unread: list[Unread]
+    """By partition: what the live run has not come to."""
 
 
 async def diff(
@@ -78,7 +81,7 @@ async def diff(
     """
     began = time.monotonic()
     async with LogReader.open(settings.kafka, client_id="replay-diff") as reader:
-        history = await read_rules_history(reader, settings.kafka.topic_prefix + RULES.name)
+        history, _ = await read_copies(reader, settings)
         comparing = _Comparing(settings, reader, history, given, Tally(has_path))
         comparing.watch, comparing.tell = watch, tell
         comparing.total = sum(one.stop - one.bounds.first for one in ranges)
@@ -88,7 +91,11 @@ async def diff(
         for kind, kept in comparing.tally.examples.items():
             examples[kind] = [await comparing.explain(number, match) for number, match in kept]
     return Compared(
-        tally=comparing.tally, examples=examples, records=comparing.records, seconds=time.monotonic() - began
+        tally=comparing.tally,
+        examples=examples,
+        records=comparing.records,
+        seconds=time.monotonic() - began,
+        unread=[unread for one in ranges for unread in unread_of(one)],
     )
 
 
@@ -135,7 +142,8 @@ class _Comparing:
             self.watch(self.records, max(self.total, self.records), self._changes)
             if position >= bounds.second and not matcher.waiting() and not _is_open(bounds.second, then, now):
                 break
-        self.tally.still_open += matcher.waiting()
+        # An entity may have windows open in both runs, and closed ones that these may join.
+        self.tally.still_open += len(matcher.waiting_keys() | open_keys(bounds, types, then, now))
 
     async def _core(
         self, partition: Partition, position: int, selection: Selection, given: GivenRules | None
@@ -181,6 +189,16 @@ class _Comparing:
 
 def _has(changes: Sequence[EntityChange], source: Source) -> bool:
     return any(source in change.sources for change in changes)
+
+
+def open_keys(bounds: Bounds, types: Collection[str], *cores: Consolidator) -> set[str]:
+    """The entities (`account/type/id`) of which one of the runs has a window of the range open."""
+    return {
+        one.key
+        for core in cores
+        for one in core.openings()
+        if bounds.first <= one.offset < bounds.second and (not types or one.key.split("/")[1] in types)
+    }
 
 
 def _is_open(second: int, *cores: Consolidator) -> bool:

@@ -153,10 +153,15 @@ class Matcher:
 
     def waiting(self) -> int:
         """How many matches of the range are not settled."""
+        return sum(self._of_range(entity) for entity in self._entities.values())
+
+    def waiting_keys(self) -> set[str]:
+        """The entities (`account/type/id`) whose they are."""
+        return {key for key, entity in self._entities.items() if self._of_range(entity)}
+
+    def _of_range(self, entity: _Entity) -> int:
         return sum(
-            any(self._bounds.hold(change) for change in match.changes)
-            for entity in self._entities.values()
-            for match in matches_of(entity.then, entity.now)
+            any(self._bounds.hold(change) for change in match.changes) for match in matches_of(entity.then, entity.now)
         )
 
     def _entity(self, key: str) -> _Entity:

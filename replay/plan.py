@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from schemas.encoding import decode, encode
+from schemas.errors import SettingsError
+from schemas.pipeline import PipelineTimes
 from schemas.topics import CHANGES, REDRIVE_TO_ALL, REDRIVE_TO_HEADER, REDRIVES_HEADER, REPLAY_HEADER, TOPICS
 
 Into = Literal["live", "shadow"]
@@ -40,6 +42,9 @@ class Plan:
     """Full name."""
     redeliver: str = ""
     """The sink that is to deliver again what it has delivered; `*`: all; empty: none."""
+    times: PipelineTimes
+    log_epoch: int
+    """These two of the settings of the whole pipeline, as it began: ids and windows depend on them."""
 
     @property
     def group(self) -> str:
@@ -80,9 +85,30 @@ def read_note(text: str) -> Note:
     try:
         plan = data["plan"]
         lists = {name: tuple(plan[name]) for name in ("accounts", "types")}
-        return Note(Plan(**{**plan, **lists}), bool(data["is_over"]))
+        times = PipelineTimes(**plan["times"])
+        return Note(Plan(**{**plan, **lists, "times": times}), bool(data["is_over"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"not the note of a replay: {error}") from error
+
+
+def require_its_settings(plan: Plan, times: PipelineTimes, log_epoch: int) -> None:
+    """Refuse to go on with a replay under other settings than those under which it began.
+
+    Raises:
+        SettingsError: names what differs.
+    """
+    began = {"kafka.log_epoch": plan.log_epoch, **_named(plan.times)}
+    here = {"kafka.log_epoch": log_epoch, **_named(times)}
+    differing = [f"{name} = {began[name]:g} (here: {here[name]:g})" for name in began if began[name] != here[name]]
+    if differing:
+        raise SettingsError(
+            f"the replay {plan.id} began with {', '.join(differing)}: "
+            "go on with it under the settings with which it began, which have to be the processors'"
+        )
+
+
+def _named(times: PipelineTimes) -> dict[str, float]:
+    return {f"pipeline.{name}": value for name, value in asdict(times).items()}
 
 
 def redeliver_to(sink: str, sinks: tuple[str, ...]) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from processors.restore import last_append_before
 from replay.walk import Bounds
@@ -14,6 +12,8 @@ from runtime.kafka import LogReader, Partition, partition_of
 from runtime.kafka.topics import committed_offsets
 from runtime.settings import Settings
 from schemas.errors import LogGapError, SettingsError
+from schemas.moments import shown_moment
+from schemas.suggestion import did_you_mean
 from schemas.topics import WEBHOOKS
 
 
@@ -25,6 +25,8 @@ class PartitionRange:
     bounds: Bounds
     limit: int
     """What the live run has committed: reading ends there at the latest."""
+    reached_ms: int | None = None
+    """Append time of what waits there for the live run; None if the live run has come to the end of the range."""
 
     @property
     def is_empty(self) -> bool:
@@ -46,14 +48,17 @@ class Span:
     accounts: Sequence[str] = ()
 
 
-def shown(ms: int) -> str:
-    """A time for people, UTC."""
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    return f"{moment:%Y-%m-%d %H:%M:%S}" + (f".{ms % 1000:03d}" if ms % 1000 else "")
-
-
-async def find_ranges(reader: LogReader, settings: Settings, span: Span) -> list[PartitionRange]:
+async def find_ranges(
+    reader: LogReader, settings: Settings, span: Span, saved: Mapping[Partition, tuple[int, bool]] | None = None
+) -> list[PartitionRange]:
     """The partitions in which there is something to replay.
+
+    Args:
+        reader: not used by anyone else meanwhile.
+        settings: the same group, epoch and pipeline times as the processors'.
+        span: what is wanted.
+        saved: of a replay that is gone on with: by partition its position, and whether nothing more comes. What is
+            before a position needs not be there any more; whether the state at it can be known shows when it is.
 
     Raises:
         SettingsError: no record is in the range, the live run has not come so far, or an account is nowhere.
@@ -65,14 +70,20 @@ async def find_ranges(reader: LogReader, settings: Settings, span: Span) -> list
     homes = {partition_of(account.encode(), numbers) for account in span.accounts} or set(numbers)
     chosen = [partition for partition in partitions if partition.number in homes]
     committed = await committed_offsets(settings.kafka, settings.processors.group)
-    found = []
+    found, saved = [], saved or {}
     for partition in chosen:
         end = await reader.end(partition)
         first = min(end, await reader.first_at_or_after(partition, span.from_ms))
         second = max(first, await reader.first_at_or_after(partition, span.to_ms))
         limit = min(committed.get(partition, 0), end)
-        await _refuse_gap(reader, settings, partition, span)
-        found.append(PartitionRange(partition=partition, bounds=Bounds(first, second), limit=limit))
+        if partition not in saved:
+            await _refuse_gap(reader, settings, partition, span)
+        reached_ms = None if limit >= second else await first_append_ms(reader, partition, limit)
+        bounds = Bounds(first, second)
+        found.append(PartitionRange(partition=partition, bounds=bounds, limit=limit, reached_ms=reached_ms))
+    if saved:
+        # Also where retention has left nothing of the range since: whether that was needed is seen at the position.
+        return [one for one in found if one.partition in saved or not one.is_empty]
     for account in span.accounts:
         if account not in settings.accounts:
             await _require_seen(reader, settings, account, found, numbers)
@@ -81,7 +92,7 @@ async def find_ranges(reader: LogReader, settings: Settings, span: Span) -> list
     ranges = [one for one in found if not one.is_empty]
     if all(one.limit <= one.bounds.first for one in ranges):
         raise SettingsError(
-            f"the live run (group {settings.processors.group}) has not come to {shown(span.from_ms)} yet: "
+            f"the live run (group {settings.processors.group}) has not come to {shown_moment(span.from_ms)} UTC yet: "
             "what it has not done is not replayed"
         )
     return ranges
@@ -97,16 +108,17 @@ async def _refuse_gap(reader: LogReader, settings: Settings, partition: Partitio
     if await reader.first_at_or_after(partition, needed_ms) > beginning:
         return
     first_ms = await first_append_ms(reader, partition)
-    begins = "nothing is left of it" if first_ms is None else f"it begins with {shown(first_ms)}"
+    begins = "nothing is left of it" if first_ms is None else f"it begins with {shown_moment(first_ms)}"
     raise LogGapError(
         f"retention removed part of {partition.topic}[{partition.number}]: {begins}, and a replay from "
-        f"{shown(span.from_ms)} needs it from {shown(needed_ms)} (memory + max_ceiling + horizon before)"
+        f"{shown_moment(span.from_ms)} needs it from {shown_moment(needed_ms)} UTC "
+        "(memory + max_ceiling + horizon before)"
     )
 
 
-async def first_append_ms(reader: LogReader, partition: Partition) -> int | None:
-    """Append time of the first record that is left; None if there is none."""
-    start, end, reach = await reader.beginning(partition), await reader.end(partition), 1
+async def first_append_ms(reader: LogReader, partition: Partition, position: int = 0) -> int | None:
+    """Append time of the first record that is left, from a position on; None if there is none."""
+    start, end, reach = max(position, await reader.beginning(partition)), await reader.end(partition), 1
     while start < end:
         stop = min(start + reach, end)
         times = [batch[0].timestamp async for batch in reader.read(partition, start, stop)]
@@ -124,8 +136,11 @@ async def _nothing(reader: LogReader, partitions: Sequence[Partition], span: Spa
     ]
     known = [ms for ms in firsts if ms is not None], [ms for ms in lasts if ms is not None]
     whose = f" in the partition of {', '.join(span.accounts)}" if span.accounts else ""
-    there = f"from {shown(min(known[0]))} to {shown(max(known[1]))}" if known[0] and known[1] else "nothing at all"
-    return f"no webhook was received from {shown(span.from_ms)} to {shown(span.to_ms)}{whose}: the log holds {there}"
+    there = "nothing at all"
+    if known[0] and known[1]:
+        there = f"from {shown_moment(min(known[0]))} to {shown_moment(max(known[1]))} UTC"
+    wanted = f"from {shown_moment(span.from_ms)} to {shown_moment(span.to_ms)} UTC"
+    return f"no webhook was received {wanted}{whose}: the log holds {there}"
 
 
 async def _require_seen(
@@ -143,6 +158,5 @@ async def _require_seen(
         async for batch in reader.read(one.partition, one.bounds.first, one.bounds.second):
             if any(record.key == account.encode() for record in batch):
                 return
-    close = difflib.get_close_matches(account, settings.accounts, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"configured are {', '.join(sorted(settings.accounts))}"
+    hint = did_you_mean(account, sorted(settings.accounts), "configured are")
     raise SettingsError(f"account {account} is neither in the configuration nor in this part of the log; {hint}")

@@ -67,7 +67,7 @@ class Tally:
         self.examples: dict[Kind, list[tuple[int, Match]]] = {kind: [] for kind in KINDS if kind != "same"}
         """With the partition of the raw log."""
         self.still_open = 0
-        """Matches that could not be told: their windows reach beyond where the live run has come to."""
+        """Entities of which something is not judged: a window is open where the live run has come to."""
         self._has_path = has_path
         self._keep = examples
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from schemas.errors import SettingsError
+from schemas.suggestion import did_you_mean
 
 T = TypeVar("T")
 KeyPath = tuple[str, ...]
@@ -75,9 +75,7 @@ class _Reader:
         hints = get_type_hints(cls)
         for name in data:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
-                self.fail((*at, name), f"unknown key{hint}")
+                self.fail((*at, name), f"unknown key; {did_you_mean(name, known, 'known here')}")
         values: dict[str, Any] = {}
         for name, item in known.items():
             if name in data:

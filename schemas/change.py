@@ -72,7 +72,11 @@ class EntityChange:
     closed_by: ClosedBy = field(metadata={"description": "what closed the window"})
     notifications: int = field(metadata={"description": "how many notifications were merged"})
     sources: tuple[Source, ...] = field(metadata={"description": "the first merged notifications; at most 32"})
-    rules_version: str = field(metadata={"description": "hash of the account's rules in force, or builtin"})
+    rules_version: str = field(
+        metadata={
+            "description": "hash of the account's rules in force, or builtin; with replay- before it if a replay used other rules"
+        }
+    )
 
     @property
     def subject(self) -> str:

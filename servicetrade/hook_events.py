@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from schemas.entity_type import EntityType
+from schemas.suggestion import did_you_mean
 from servicetrade.catalogue import BUILT_IN, Catalogue
 
 ACTIONS = ("created", "updated", "deleted")
@@ -61,11 +61,9 @@ def events_about(names: Iterable[str], types: Mapping[str, EntityType]) -> Event
 def _code_of(name: str, types: Mapping[str, EntityType]) -> int:
     if name not in types:
         possible = [other for other, known in types.items() if known.sends_webhooks is not False]
-        close = difflib.get_close_matches(name, possible, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(possible)}."
         raise ValueError(
-            f"no type {name!r} is known; {hint} One that is missing here is added to the configuration: "
-            f"[servicetrade.types.NAME] code = ..."
+            f"no type {name!r} is known; {did_you_mean(name, possible, 'known')} (one that is missing here is added to "
+            f"the configuration: [servicetrade.types.NAME] code = ...)"
         )
     known = types[name]
     if known.sends_webhooks is False:

@@ -10,14 +10,17 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from runtime.logs import log_event
 from runtime.settings import LONGEST_PAUSE_S, LoginSettings
 from runtime.toml_reader import Secret
 from schemas.errors import LoginRefused, LoginUnavailable, ServiceTradeError, StoreError
-from servicetrade.session_store import SessionStore
 from servicetrade.stored_session import Doubt, Session, StoredSession
+
+if TYPE_CHECKING:
+    # Whoever has no store at hand shall not have to load the driver of one.
+    from servicetrade.session_store import SessionStore
 
 _POLL_S = 0.1
 """Between two looks at the store while another worker logs in, on average."""

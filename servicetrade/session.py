@@ -10,14 +10,17 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from runtime.settings import LoginSettings
 from runtime.toml_reader import Secret
 from schemas.errors import LoginUnavailable
 from servicetrade.login import AuthCalls, SharedLogin
-from servicetrade.session_store import SessionStore
 from servicetrade.stored_session import Session
+
+if TYPE_CHECKING:
+    # Whoever has no store at hand shall not have to load the driver of one.
+    from servicetrade.session_store import SessionStore
 
 
 class SessionSource(Protocol):

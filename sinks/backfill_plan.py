@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from schemas.entity_type import EntityType
+from schemas.suggestion import did_you_mean
 from sinks.mirror_core import Snapshot, snapshot_of
 from sinks.mirror_row import Key
 
@@ -19,8 +18,6 @@ PAGE_LIMIT = 500
 NOT_MIRRORED = frozenset({"webhook"})
 """A subscription's hookUrl holds a secret."""
 
-_AGO = re.compile(r"([1-9][0-9]{0,4})([hdw])")
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _ENTITY_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 
@@ -37,30 +34,6 @@ class Wanted:
     """Unix seconds."""
 
 
-def read_since(text: str, now: datetime) -> int:
-    """Unix seconds of a time as people say it: RFC 3339, a date (midnight, UTC), or how long ago: 12h, 7d, 4w.
-
-    Raises:
-        ValueError: it is none of these, or lies ahead of `now` (aware).
-    """
-    ago = _AGO.fullmatch(text)
-    since = now - int(ago[1]) * _UNITS[ago[2]] if ago else _read_time(text)
-    if since > now:
-        raise ValueError(f"{text} lies ahead")
-    return max(0, int(since.timestamp()))
-
-
-def _read_time(text: str) -> datetime:
-    try:
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-            return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", text):
-            return datetime.fromisoformat(text.upper())
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no time: {error}") from None
-    raise ValueError(f"{text!r} is no time; say it like 2026-11-22T09:30:00Z, 2026-11-22, 12h, 7d or 4w")
-
-
 def page_limits(
     names: Iterable[str], types: Mapping[str, EntityType], page_limit: int | None = None
 ) -> dict[str, int | None]:
@@ -72,9 +45,7 @@ def page_limits(
     found: dict[str, int | None] = {}
     for name in names:
         if name not in types:
-            close = difflib.get_close_matches(name, types, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(types)}"
-            raise ValueError(f"no type {name!r} is known; {hint}")
+            raise ValueError(f"no type {name!r} is known; {did_you_mean(name, types, 'known')}")
         if name in NOT_MIRRORED:
             raise ValueError(f"entities of type {name!r} are not mirrored")
         known = types[name]

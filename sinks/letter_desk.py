@@ -11,14 +11,18 @@ import asyncio
 from array import array
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from runtime.kafka import LogReader, Partition, Producer, acknowledged
 from schemas.deadletter import DeadLetter, Resolution, is_resolution, read_dead_letter, read_resolution
 from schemas.record import LogRecord
-from sinks.letters import LetterId, Shelf, stretches
-from sinks.open_letters import OpenLetters, Original
+from sinks.letters import LetterId, Original, Shelf, stretches
 from sinks.redrive import redriven
 from sinks.steps import At, pass_by
+
+if TYPE_CHECKING:
+    # To look at letters takes no store.
+    from sinks.open_letters import OpenLetters
 
 STEPS = (
     "copied",  # copies of letters are on the topics that they came from, and the letters still open

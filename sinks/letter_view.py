@@ -1,16 +1,16 @@
-"""Shows dead letters to people and programs: rows, facts, bytes as text; and reads times that people write."""
+"""Shows dead letters to people and programs: rows, facts, bytes as text."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from schemas.deadletter import HEADER_PREFIX, PROCESSORS, DeadLetter
 from schemas.encoding import decode
+from schemas.moments import shown_second, shown_time
+from schemas.printable import printable
 from schemas.record import LogRecord
 from sinks.letters import LetterId, Shelf, State, account_of, entities_of
 
@@ -21,17 +21,7 @@ LEVELS = 50
 MESSAGE = 100
 """So many characters of a message are in a row."""
 
-_UNITS_MS = {"s": 1_000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_AGO = re.compile(r"([0-9]{1,9}) ?(s|min|m|h|d|w)( ago)?")
-_LAST_MS = 253_402_300_799_000
 _LINE = 16
-
-
-def printable(text: str, *, lines: bool = False) -> str:
-    """The text with everything escaped that could do something to a terminal; with `lines`, line breaks stay."""
-    return "".join(
-        one if one.isprintable() or (lines and one == "\n") else one.encode("unicode_escape").decode() for one in text
-    )
 
 
 def shown_value(value: bytes) -> tuple[str, str]:
@@ -60,43 +50,6 @@ def _hexadecimal(value: bytes) -> Iterator[str]:
         yield f"{at:08x}  {line.hex(' '):<{3 * _LINE}} {text}"
 
 
-def shown_time(moment_ms: int, now_ms: int) -> str:
-    """Local time, and how long ago that is; both in Unix milliseconds."""
-    if not 0 <= moment_ms <= _LAST_MS:
-        return f"{moment_ms} ms after 1970"
-    return f"{local_time(moment_ms)}, {_ago(moment_ms, now_ms)}"
-
-
-def local_time(moment_ms: int) -> str:
-    """Local time with its zone."""
-    moment = datetime.fromtimestamp(min(max(0, moment_ms), _LAST_MS) / 1000, UTC)
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-
-
-def _ago(moment_ms: int, now_ms: int) -> str:
-    past_ms = max(0, now_ms - moment_ms)
-    for unit in ("d", "h", "min"):
-        if past_ms >= _UNITS_MS[unit]:
-            return f"{past_ms // _UNITS_MS[unit]} {unit} ago"
-    return f"{past_ms // 1000} s ago"
-
-
-def read_moment(text: str, now_ms: int) -> int:
-    """Unix milliseconds of what a person wrote: a date, a date and time (local unless it says), or how long ago.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if found := _AGO.fullmatch(text.strip()):
-        return now_ms - int(found[1]) * _UNITS_MS[found[2]]
-    try:
-        return round(datetime.fromisoformat(text.strip()).astimezone().timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise ValueError(
-            f"a time is written 2026-03-01, 2026-03-01T08:00, or how long ago: 30min, 2h, 3d; found {text!r}"
-        ) from None
-
-
 def about(letter: DeadLetter, record: LogRecord) -> str:
     """The entity that the letter is about, or the first of several."""
     entities = entities_of(letter, record)
@@ -108,11 +61,11 @@ def about(letter: DeadLetter, record: LogRecord) -> str:
 
 
 def as_row(letter_id: LetterId, letter: DeadLetter, record: LogRecord) -> tuple[str, ...]:
-    """Place, last failure, stage, account, entity, error, attempts, redrives and message."""
+    """Place, last failure (UTC), stage, account, entity, error, attempts, redrives and message."""
     message = letter.message if len(letter.message) <= MESSAGE else f"{letter.message[: MESSAGE - 1]}…"
     return (
         str(letter_id),
-        local_time(letter.last_failure_ms),
+        shown_second(letter.last_failure_ms),
         printable(letter.stage),
         account_of(record) or "-",
         about(letter, record),

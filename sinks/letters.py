@@ -37,6 +37,16 @@ class LetterId:
         return f"{self.partition}:{self.offset}"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Original:
+    """The record that a sink gave up: the key of a row."""
+
+    sink: str
+    topic: str
+    partition: int
+    position: int
+
+
 def read_letter_id(text: str) -> LetterId:
     """The letter that is meant.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import (
     BigInteger,
@@ -24,6 +23,7 @@ from sqlalchemy.sql import ColumnElement
 
 from runtime.database import database_now, reading, transaction, upsert
 from schemas.record import LogRecord
+from sinks.letters import Original
 
 METADATA = MetaData()
 
@@ -44,16 +44,6 @@ OPEN_DEAD_LETTERS = Table(
 )
 
 _KEY = ("sink", "topic", "partition", "position")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Original:
-    """The record that a sink gave up: the key of a row."""
-
-    sink: str
-    topic: str
-    partition: int
-    position: int
 
 
 class OpenLetters:

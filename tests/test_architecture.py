@@ -18,6 +18,7 @@ ROOMS = (
     "processors",
     "sinks",
     "audit",
+    "rules",
     "views",
     "replay",
     "demo",
@@ -71,9 +72,10 @@ MAY_IMPORT = {
     "sinks": {"schemas", "runtime", "servicetrade"},
     "audit": {"schemas", "runtime", "processors"},
     "views": {"schemas", "runtime", "servicetrade", "processors", "sinks"},
-    "replay": {"schemas", "runtime", "processors", "views"},
-    "demo": {"schemas", "runtime", "servicetrade", *WORKERS},
-    "cli": {"schemas", "runtime", "servicetrade", *WORKERS, "audit", "views", "replay", "demo"},
+    "rules": {"schemas", "runtime", "processors"},
+    "replay": {"schemas", "runtime", "processors", "rules"},
+    "demo": {"schemas", "runtime", "servicetrade", "rules", *WORKERS},
+    "cli": {"schemas", "runtime", "servicetrade", *WORKERS, "rules", "audit", "views", "replay", "demo"},
 }
 IMPURE = {"time", "asyncio", "logging", "os", "socket", "threading", "subprocess", "pathlib", "sqlite3"}
 

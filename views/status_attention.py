@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from views.status_data import (
     INGEST,
+    INGEST_NAME,
     LEDGER_IMBALANCE,
     PROCESSORS,
     SPOOL_ACCEPTING,
@@ -43,6 +44,15 @@ def _unread(overview: Overview) -> Iterator[str]:
 
 
 def _processes(overview: Overview) -> Iterator[str]:
+    for one in overview.processes:
+        # A group tells of the others. Of ingest only its port tells: the raw log is quiet at night, and ticks go on.
+        if one.silent and one.name == INGEST_NAME:
+            yield (
+                f"ingest does not answer at {one.address} ({one.silent}): `tradewind ingest`, or --ops HOST:PORT if it "
+                "runs elsewhere"
+            )
+        elif one.silent and not one.name:
+            yield f"no process answers at {one.address}: {one.silent}"
     for one in overview.of_kind(INGEST):
         if one.metrics.get(SPOOL_ACCEPTING, 1) == 0:
             yield f"ingest at {one.address} cannot spool: webhooks are refused while Kafka does not acknowledge them"
@@ -72,16 +82,33 @@ def _stored(stored: Stored) -> Iterator[str]:
 
 def _flow(flow: Flow, now_ms: int) -> Iterator[str]:
     for stage in flow.stages:
+        yield from _gaps(stage)
         if is_left_alone(stage):
             start = "processors" if stage.name == "processors" else f"sink {stage.name.replace('/', ' ')}"
-            yield f"nobody works as {stage.name}, with {_many(stage.lag_records, 'record')} to do: `tradewind {start}`"
+            waits = f", with {_many(stage.lag_records, 'record')} to do" if stage.lag_records else ""
+            yield f"nobody works as {stage.name}{waits}: `tradewind {start}`"
         elif stage.members and behind_ms(stage, now_ms) >= BEHIND_MS:
             yield f"{stage.name} is {behind_ms(stage, now_ms) // 60_000:,} minutes behind"
 
 
+def _gaps(stage: Stage) -> Iterator[str]:
+    if stage.cut_off:
+        one, *others = stage.cut_off
+        more = f", and {_many(len(others), 'other partition')} likewise" if others else ""
+        # As the processors refuse it: processors/restore.py.
+        epoch = " (then raise kafka.log_epoch)" if stage.name == "processors" else ""
+        yield (
+            f"{stage.topic}[{one.partition}] ends at {one.end}, but {one.committed} is committed by {stage.name}"
+            f"{more}: the log was cut off, or the topic made anew{epoch}"
+        )
+    if stage.lost_records:
+        them = "is" if stage.lost_records == 1 else "are"
+        yield f"{_many(stage.lost_records, 'record')} {them} lost to retention before {stage.name} did them"
+
+
 def is_left_alone(stage: Stage) -> bool:
-    """Whether work waits and nobody does it; a sink that never ran is one that nobody wants."""
-    return not stage.members and stage.lag_records > 0 and (stage.started or stage.name == "processors")
+    """Whether nobody works there, though somebody should; a sink that never ran is one that nobody wants."""
+    return not stage.members and (stage.started or stage.name == "processors")
 
 
 def behind_ms(stage: Stage, now_ms: int) -> int:

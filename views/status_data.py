@@ -14,6 +14,8 @@ LEDGER_IMBALANCE = "tradewind_ledger_imbalance"
 METRICS = (OPEN_WINDOWS, SPOOL_WEBHOOKS, SPOOL_OLDEST_SECONDS, SPOOL_ACCEPTING, SPOOL_PARKED, LEDGER_IMBALANCE)
 """What is asked of the processes; runtime/metrics.py says what they mean."""
 
+INGEST_NAME = "ingest"
+"""What Process.name is for it."""
 INGEST = "accepting"
 PROCESSORS = "restored"
 """The conditions on /readyz by which these processes are known."""
@@ -28,6 +30,15 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CutOff:
+    """A partition that ends before what a stage has committed."""
+
+    partition: int
+    end: int
+    committed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """A consumer group of ours: the processors, or a sink."""
 
@@ -37,13 +48,17 @@ class Stage:
     """What it reads, without the prefix."""
     group: str
     lag_records: int
-    """Records that it has not done: up to the end from what it has committed, or from the beginning."""
+    """Records that it has not done and that are there: up to the end from what it has committed, or the beginning."""
     oldest_ms: int | None
     """Append time of the first of them, the earliest of all partitions, Unix milliseconds; None: all is done."""
     members: int
     """Workers in the group now."""
     started: bool
     """It has committed at least once."""
+    lost_records: int = 0
+    """Records that retention removed before it did them."""
+    cut_off: Sequence[CutOff] = ()
+    """Partitions of which it has done more than there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +90,7 @@ class Process:
     """A process of ours, or where one should answer."""
 
     name: str
-    """What should be there by the configuration; empty: whatever it is."""
+    """What should be there by the configuration; empty: whatever it is, on an address that a person gave."""
     address: str
     """host:port of /readyz and /metrics."""
     silent: str

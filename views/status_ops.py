@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runtime.settings import Settings
 from schemas.encoding import decode
 from schemas.errors import SettingsError
-from views.status_data import METRICS, Process
+from views.status_data import INGEST_NAME, METRICS, Process
 
 LOOPBACK = "127.0.0.1"
 ANSWER_S = 2.0
@@ -36,7 +36,7 @@ def configured_targets(settings: Settings) -> list[Target]:
     """The ops ports of the configuration, on this machine; of sinks that only run if somebody wants them, too."""
     sinks = settings.sinks
     ports = {
-        "ingest": settings.ingest.ops_port,
+        INGEST_NAME: settings.ingest.ops_port,
         "processors": settings.processors.ops_port,
         "mirror": sinks.mirror.ops_port,
         "command": sinks.command.ops_port,

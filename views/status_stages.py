@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from runtime.kafka import LogReader, Partition
-from runtime.kafka.topics import committed_offsets, open_admin
-from runtime.settings import KafkaSettings, Settings
+from runtime.kafka.members import group_members
+from runtime.kafka.topics import committed_offsets
+from runtime.settings import Settings
 from runtime.sink_settings import SinkSettings
 from schemas.topics import CHANGES, COMMANDS, WEBHOOKS
-from views.status_data import Flow, Stage
+from views.status_data import CutOff, Flow, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,32 @@ def _group(sink: str, how: SinkSettings) -> str:
     return how.group or f"tradewind-{sink.replace('/', '-')}"  # as sinks.main names it
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a group is in a topic."""
+
+    firsts: Mapping[Partition, int]
+    """The first offset that it has not done and that is there, of the partitions where there is one."""
+    lost: int
+    """Records that retention removed before it did them."""
+    cut_off: tuple[CutOff, ...]
+    """The partitions that end before what it has done."""
+
+
+def progress_of(committed: Mapping[Partition, int], log: Mapping[Partition, tuple[int, int]]) -> Progress:
+    """Where a group is, by what it has committed and by where the log of each partition begins and ends."""
+    firsts, lost, cut_off = dict[Partition, int](), 0, list[CutOff]()
+    for one, (beginning, end) in log.items():
+        # What was there before a group's first commit is not its loss: it begins with what it finds.
+        position = committed.get(one, beginning)
+        lost += max(0, beginning - position)
+        if position > end:
+            cut_off.append(CutOff(partition=one.number, end=end, committed=position))
+        elif max(position, beginning) < end:
+            firsts[one] = max(position, beginning)
+    return Progress(firsts=firsts, lost=lost, cut_off=tuple(cut_off))
+
+
 class FlowReader:
     """Reads the state of the groups, as often as it is asked; remembers only times of records that it has read."""
 
@@ -59,7 +86,7 @@ class FlowReader:
         """
         names = [group.name for group in self._groups]
         offsets = await asyncio.gather(*(committed_offsets(self._kafka, name) for name in names))
-        members = await members_of(self._kafka, names)
+        members = await group_members(self._kafka, names)
         async with LogReader.open(self._kafka, client_id="status") as reader:
             partitions = {
                 topic: await reader.partitions(self._kafka.topic_prefix + topic)
@@ -67,36 +94,23 @@ class FlowReader:
             }
             # After what is committed, so that nothing seems to be done that is not there.
             ends = await reader.ends([one for several in partitions.values() for one in several])
-            firsts = {
-                group: await self._firsts(reader, partitions[group.topic], committed, ends)
+            logs = {
+                topic: {one: (await reader.beginning(one), ends[one]) for one in several}
+                for topic, several in partitions.items()
+            }
+            progress = {
+                group.name: progress_of(committed, logs[group.topic])
                 for group, committed in zip(self._groups, offsets, strict=True)
             }
-            last = [
-                (one, ends[one] - 1) for one in partitions[WEBHOOKS.name] if ends[one] > await reader.beginning(one)
-            ]
-            wanted = {place for found in firsts.values() for place in found.items()}
+            last = [(one, end - 1) for one, (beginning, end) in logs[WEBHOOKS.name].items() if end > beginning]
+            wanted = {place for found in progress.values() for place in found.firsts.items()}
             await self._look_up(reader, wanted | set(last), ends)
         stages = [
-            self._stage(group, firsts[group], ends, members=members[group.name], started=bool(committed))
+            self._stage(group, progress[group.name], ends, members=members[group.name], started=bool(committed))
             for group, committed in zip(self._groups, offsets, strict=True)
         ]
         appended = [self._times[place] for place in last if place in self._times]
         return Flow(stages=stages, last_append_ms=max(appended, default=None))
-
-    async def _firsts(
-        self,
-        reader: LogReader,
-        partitions: Sequence[Partition],
-        committed: Mapping[Partition, int],
-        ends: Mapping[Partition, int],
-    ) -> dict[Partition, int]:
-        """The first offset that a group has not done, of the partitions where there is one."""
-        found = {}
-        for one in partitions:
-            first = committed[one] if one in committed else await reader.beginning(one)
-            if first < ends[one]:
-                found[one] = first
-        return found
 
     async def _look_up(
         self, reader: LogReader, places: Collection[tuple[Partition, int]], ends: Mapping[Partition, int]
@@ -111,35 +125,21 @@ class FlowReader:
     def _stage(
         self,
         group: Group,
-        firsts: Mapping[Partition, int],
+        progress: Progress,
         ends: Mapping[Partition, int],
         *,
         members: int,
         started: bool,
     ) -> Stage:
-        times = [self._times[place] for place in firsts.items() if place in self._times]
+        times = [self._times[place] for place in progress.firsts.items() if place in self._times]
         return Stage(
             name=group.stage,
             topic=group.topic,
             group=group.name,
-            lag_records=sum(ends[one] - first for one, first in firsts.items()),
+            lag_records=sum(ends[one] - first for one, first in progress.firsts.items()),
+            lost_records=progress.lost,
+            cut_off=progress.cut_off,
             oldest_ms=min(times, default=None),
             members=members,
             started=started,
         )
-
-
-async def members_of(settings: KafkaSettings, groups: Sequence[str]) -> dict[str, int]:
-    """How many members each consumer group has; none, if there is no such group.
-
-    Raises:
-        KafkaError: the brokers cannot say.
-    """
-    found = {}
-    async with open_admin(settings) as admin:
-        for group in groups:
-            # One at a time: aiokafka 0.14 cannot read an answer that is about several.
-            (answer,) = await admin.describe_consumer_groups([group])
-            ((_, _, _, _, _, members),) = answer.groups
-            found[group] = len(members)
-    return found

@@ -5,30 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from processors.restore import read_rules_history, rules_at
 from processors.window import Origin
 from runtime.kafka import LogReader, Partition, partition_of
 from runtime.settings import Settings
+from schemas.errors import SettingsError
 from schemas.record import LogRecord
 from schemas.topics import CHANGES, COMMANDS, DEADLETTERS, DELIVERIES, RESULTS, RULES, WEBHOOKS, Topic
 from views.story_commands import CommandsTold
 from views.story_entity import Entity, read_entity
 from views.story_event import Event, Range, Story
+from views.story_judged import ALL, SLACK_MS, Coverage, judge
 from views.story_log import LogStory
+from views.story_stream import Feed, Stream
 from views.story_topics import ChangesTold, DeliveriesTold, LettersTold
 
-SLACK_MS = 60_000
-"""By so much the clocks of those who write changes and outcomes may differ from the broker's."""
 NEAR_RECORDS = 20_000
 """The last changes of a partition among which other entities of the same id are looked for."""
 
 Watch = Callable[[int, int], None]
 """Told how many records were read, and how many there are to read in all."""
-
-Feed = Callable[[Sequence[LogRecord]], list[Event]]
-"""Takes the next records of a partition, and says what they tell of the entity."""
 
 
 def _nobody(_done: int, _all: int) -> None:
@@ -69,17 +66,6 @@ async def read_story(
         return reader.story(events, near=await reader.near(list(settings.accounts)))
 
 
-@dataclass(slots=True)
-class _Stream:
-    """One partition, and who makes events of its records."""
-
-    partition: Partition
-    position: int
-    stop: int | None
-    """None: its end, whatever that is when it is asked for."""
-    feed: Feed
-
-
 class StoryReader:
     """Reads the story, and goes on with what comes; made by `open`."""
 
@@ -89,9 +75,10 @@ class StoryReader:
         self._entity = entity
         self._since_ms = since_ms
         self._until_ms: int | None = None
-        self._streams: list[_Stream] = []
+        self._streams: list[Stream] = []
         self._removed = 0
         self._records = 0
+        self._foreign_rules = 0
         self.changes = ChangesTold(entity)
         self.deliveries = DeliveriesTold(entity)
         self.letters = LettersTold(entity)
@@ -106,6 +93,7 @@ class StoryReader:
 
         Raises:
             KafkaError: a topic is missing, or the broker is gone.
+            SettingsError: the account's rules are none to this configuration.
         """
         async with LogReader.open(settings.kafka, client_id="story") as reader:
             story = cls(reader, settings, entity, since_ms)
@@ -124,10 +112,10 @@ class StoryReader:
         done = 0
         for stream, stop in zip(self._streams, stops, strict=True):
             async for batch in self._reader.read(stream.partition, stream.position, stop):
-                events += stream.feed(batch)
+                events += stream.take(batch)
                 done += len(batch)
                 watch(min(done, todo), todo)
-            stream.position = max(stream.position, stop)
+            stream.position, stream.end = max(stream.position, stop), ends[stream.partition]
         self._records += done
         return sorted((event for event in events if self._is_wanted(event)), key=Event.order)
 
@@ -148,15 +136,28 @@ class StoryReader:
             ),
             window_open=log.window_open,
             account_seen=log.account_seen,
-            missing=tuple(
-                event.facts["change_id"]
-                for event in events
-                if event.kind == "window" and event.facts["change_id"] not in self.changes.seen
+            judged=judge(
+                events,
+                self.changes,
+                self.deliveries,
+                seen=self._coverage(self.changes.feed),
+                told=self._coverage(self.deliveries.feed),
+                known=self._has_sink,
             ),
-            waiting=tuple(one for one in self.changes.seen if one not in self.deliveries.told),
             open_letters=tuple(self.letters.open),
             near=tuple(near),
+            foreign_rules=self._foreign_rules,
         )
+
+    def _coverage(self, feed: Feed) -> Coverage:
+        stop_ms = None if self._until_ms is None else self._until_ms + SLACK_MS
+        return next((stream.coverage(stop_ms) for stream in self._streams if stream.feed == feed), ALL)
+
+    def _has_sink(self, sink: str) -> bool:
+        """Whether the configuration knows it: one that was taken out tells nothing any more."""
+        kind, _, name = sink.partition("/")
+        sinks = self._settings.sinks
+        return name in {"forward": sinks.forward, "custom": sinks.custom}.get(kind, {name})
 
     async def near(self, accounts: Sequence[str]) -> list[str]:
         """Where there is no trace: entities of the same id, of another type or account, that have one."""
@@ -203,11 +204,17 @@ class StoryReader:
         if self._since_ms is not None:
             start = await self._state_begins(partition, self._since_ms, beginning)
         self._removed = beginning if start == beginning else 0
-        history = await read_rules_history(reader, kafka.topic_prefix + RULES.name)
-        rules = rules_at(history, partition, start, max_ceiling_ms=times.max_ceiling_ms)
+        foreign: list[LogRecord] = []
+        history = await read_rules_history(reader, kafka.topic_prefix + RULES.name, on_foreign=foreign.append)
+        self._foreign_rules, account = len(foreign), self._entity.account
+        try:
+            mine = [one for one in history if one.account == account]
+            rules = rules_at(mine, partition, start, max_ceiling_ms=times.max_ceiling_ms)
+        except ValueError as error:
+            raise SettingsError(f"{RULES.name} holds rules of {account} that are none here: {error}") from None
         origin = Origin(partition.topic, partition.number, kafka.log_epoch)
         self.log = LogStory(self._entity, origin, times, rules)
-        self._streams.insert(0, _Stream(partition, start, stop, self.log.feed))
+        self._streams.insert(0, Stream(partition, start, stop, self.log.feed))
 
     async def _state_begins(self, partition: Partition, since_ms: int, beginning: int) -> int:
         """Where to read from to know the state at `since_ms`: see step 11 of docs/guarantees.md."""
@@ -225,12 +232,13 @@ class StoryReader:
         return position
 
     async def _add(self, partition: Partition, feed: Feed) -> None:
-        start, stop = await self._reader.beginning(partition), None
+        start = beginning = await self._reader.beginning(partition)
+        stop = None
         if self._since_ms is not None:
             start = await self._reader.first_at_or_after(partition, self._since_ms - SLACK_MS)
         if self._until_ms is not None:
             stop = await self._reader.first_at_or_after(partition, self._until_ms + SLACK_MS)
-        self._streams.append(_Stream(partition, start, stop, feed))
+        self._streams.append(Stream(partition, start, stop, feed, is_cut=start == beginning > 0))
 
     async def _homes(self, topic: Topic, keys: Sequence[bytes]) -> list[Partition]:
         """The partitions that records of these keys stand in."""

@@ -56,6 +56,26 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Ids of changes, in the order of their topic."""
+
+    missing: tuple[str, ...] = ()
+    """The raw log gives them, and they are not on servicetrade.changes."""
+    missing_by_ms: int | None = None
+    """None: as of now. Else they had not been there by then, and what came later was not read."""
+    waiting: tuple[str, ...] = ()
+    """No sink has told an outcome of them."""
+    untold: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By sink, if it has told of other changes of the entity before: those that others alone have told of."""
+    told_by_ms: int | None = None
+    """The same of `waiting` and `untold`."""
+    windows_unjudged: int = 0
+    """Windows that closed before what retention has left of servicetrade.changes."""
+    changes_unjudged: int = 0
+    """Changes without an outcome, older than what retention has left of servicetrade.deliveries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
     """The life of an entity as the topics tell it."""
 
@@ -67,34 +87,19 @@ class Story:
     """Where reading ended, the entity had an open window."""
     account_seen: bool
     """There are records of the account in the raw log."""
-    missing: tuple[str, ...] = ()
-    """Ids of changes that the raw log gives and that are not on servicetrade.changes (yet)."""
-    waiting: tuple[str, ...] = ()
-    """Ids of changes that no sink has told an outcome of."""
+    judged: Judged = Judged()
+    """What should be there by now and is not."""
     open_letters: tuple[str, ...] = ()
     """Dead letters about the entity that nobody has dealt with, `PARTITION:OFFSET`."""
     near: tuple[str, ...] = ()
     """Where there is no trace: other entities that may have been meant, `account/type/id`."""
+    foreign_rules: int = 0
+    """Records on tradewind.rules that are no rules: they were passed over."""
 
     @property
     def has_trace(self) -> bool:
         """Whether anything was found about the entity itself; rules are its account's."""
         return any(event.kind != "rules" for event in self.events)
-
-
-def duration(milliseconds: int) -> str:
-    """A span of time for people: 12 ms, 1.4 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
-    span = abs(milliseconds)
-    if span < 1_000:  # noqa: PLR2004 - a second
-        return f"{span} ms"
-    if span < 60_000:  # noqa: PLR2004 - a minute
-        return f"{span / 1_000:.1f} s".replace(".0 s", " s")
-    seconds = round(span / 1_000)
-    for size, name, smaller, smaller_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            rest = seconds % size // smaller
-            return f"{seconds // size} {name}" + (f" {rest} {smaller_name}" if rest else "")
-    raise AssertionError(milliseconds)
 
 
 def many(number: int, noun: str) -> str:

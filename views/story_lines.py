@@ -6,17 +6,16 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from sinks.letter_view import local_time, printable
-from views.story_event import SHORT_ID, Event, Story, Tone, duration, many
+from schemas.moments import shown_second, shown_span, utc_time
+from schemas.printable import printable
+from views.story_event import SHORT_ID, Event, Judged, Story, Tone, many
 
 GROUP_MS = 60_000
 """After a longer silence the next event begins a group, with its full time."""
 TIME, KIND = 13, 11
 """Columns of the time and of the kind, each with the blank after it counted."""
 _NARROWEST = 40
-_LAST_MS = 253_402_300_799_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +48,20 @@ class Lines:
 
     def _before(self, at_ms: int) -> Iterator[Line]:
         """The day, where another one begins, and an empty line before a group."""
-        day = local_time(at_ms)[:10]
+        day = f"{utc_time(at_ms):%Y-%m-%d}"
         if day != self._day:
             self._day = day
             yield Line("", "", "")
             yield Line(day, "", "")
             self._last_ms = None
         elif self._last_ms is not None and at_ms - self._last_ms > GROUP_MS:
-            yield Line("", "", f"… {duration(at_ms - self._last_ms)} of silence", "quiet")
+            yield Line("", "", f"… {shown_span(at_ms - self._last_ms)} of silence", "quiet")
 
     def _when(self, at_ms: int) -> str:
         if self._last_ms is None or abs(at_ms - self._last_ms) > GROUP_MS:
             return clock_time(at_ms)
         sign = "-" if at_ms < self._last_ms else "+"
-        return sign + duration(at_ms - self._last_ms)
+        return sign + shown_span(at_ms - self._last_ms)
 
     def _wrapped(self, text: str) -> list[str]:
         if self._width is None:
@@ -71,8 +70,8 @@ class Lines:
 
 
 def clock_time(at_ms: int) -> str:
-    """Local time of day, with milliseconds."""
-    return f"{datetime.fromtimestamp(min(max(0, at_ms), _LAST_MS) / 1000).astimezone():%H:%M:%S}.{at_ms % 1000:03d}"
+    """Time of day, UTC, with milliseconds."""
+    return f"{utc_time(at_ms):%H:%M:%S}.{at_ms % 1000:03d}"
 
 
 def heading(story: Story, seconds: float) -> str:
@@ -82,14 +81,14 @@ def heading(story: Story, seconds: float) -> str:
     if read.from_ms is None or read.to_ms is None:
         return f"{story.entity.subject} of {story.entity.account}: {read.topic}[{read.partition}] is empty"
     return (
-        f"{story.entity.subject} of {story.entity.account}: read from {local_time(read.from_ms)} "
-        f"to {local_time(read.to_ms)}, {records} in {seconds:.1f} s"
+        f"{story.entity.subject} of {story.entity.account}: read from {shown_second(read.from_ms)} "
+        f"to {shown_second(read.to_ms)} UTC, {records} in {seconds:.1f} s"
     )
 
 
 def summary(story: Story) -> Iterator[tuple[str, Tone]]:
     """What it amounts to, and what a person should look at."""
-    webhooks = Counter(event.facts["verdict"] for event in story.events if event.kind == "webhook")
+    webhooks = verdicts_of(story.events)
     windows = [event for event in story.events if event.kind == "window"]
     kept = webhooks["opened"] + webhooks["joined"]
     parts = [f"{kept} kept"] if kept else []
@@ -111,16 +110,54 @@ def summary(story: Story) -> Iterator[tuple[str, Tone]]:
 def _remarks(story: Story) -> Iterator[tuple[str, Tone]]:
     if story.window_open:
         yield "a window is open where reading ended: its change comes when it closes", "plain"
-    if story.missing:
-        sentence = f"{_named(story.missing)} {_are(story.missing)} not on servicetrade.changes: the processors have not"
-        yield f"{sentence} got there, or `tradewind audit` says what is wrong", "bad"
-    if story.waiting:
-        yield f"no sink has told what became of {_named(story.waiting)}: see `tradewind status`", "bad"
+    yield from _verdicts(story.judged)
     for letter in story.open_letters:
         yield f"dead letter {letter} is open: `tradewind deadletters show {letter}`, then redrive or drop it", "bad"
+    if story.foreign_rules:
+        yield f"{many(story.foreign_rules, 'record')} on tradewind.rules passed over: no rules are in it", "bad"
     if story.range.removed:
         sentence = f"retention has removed the {many(story.range.removed, 'record')} before"
         yield f"{sentence}: what is told of the first minutes may lack what depends on them", "quiet"
+
+
+def verdicts_of(events: Sequence[Event]) -> Counter[str]:
+    """How many notifications became what."""
+    counted: Counter[str] = Counter()
+    for event in events:
+        if event.kind == "webhook":
+            counted.update(event.facts.get("verdicts") or {event.facts["verdict"]: 1})
+    return counted
+
+
+def _verdicts(judged: Judged) -> Iterator[tuple[str, Tone]]:
+    missing, waiting = judged.missing, judged.waiting
+    if missing and judged.missing_by_ms is None:
+        sentence = f"{_named(missing)} {_are(missing)} not on servicetrade.changes: the processors have not got there"
+        yield f"{sentence}, or `tradewind audit` says what is wrong", "bad"
+    elif missing:
+        yield f"{_named(missing)} had not come to servicetrade.changes{_by(judged.missing_by_ms)}", "plain"
+    for sink, told, ids in (
+        ("no sink", "told", waiting),
+        *((one, "not told", ids) for one, ids in judged.untold.items()),
+    ):
+        if ids and judged.told_by_ms is None:
+            yield f"{sink} has {told} what became of {_named(ids)}: see `tradewind status`", "bad"
+        elif ids:
+            yield f"{sink} had {told} what became of {_named(ids)}{_by(judged.told_by_ms)}", "plain"
+    if judged.windows_unjudged:
+        windows = many(judged.windows_unjudged, "window")
+        yield (
+            f"whether {windows} became changes is not judged: retention has removed servicetrade.changes of then",
+            "quiet",
+        )
+    if judged.changes_unjudged:
+        changes = many(judged.changes_unjudged, "change")
+        sentence = f"what became of {changes} is not known: retention has removed servicetrade.deliveries of then"
+        yield sentence, "quiet"
+
+
+def _by(at_ms: int | None) -> str:
+    return "" if at_ms is None else f" by {shown_second(at_ms)} UTC; what came later was not read"
 
 
 def absence(story: Story) -> Iterator[str]:

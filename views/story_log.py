@@ -1,14 +1,15 @@
 """Pure: what became of an entity's notifications: the real core, fed with one partition of the raw log.
 
 The account's records are fed as they are, those of other accounts as ticks: they only move the time. Elements that are
-about the entity are fed one by one, so that the core's ledger tells what became of each.
+about the entity are fed one by one, so that the core's ledger tells what became of each. Where a webhook has many
+of them, that would read its body as often: they are fed at once, and the ledger tells how many became what.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from processors.consolidator import Consolidator, Outcome
@@ -29,7 +30,21 @@ from schemas.topics import (
 )
 from views.story_entity import Entity
 from views.story_event import Event
-from views.story_told import Verdict, refused_rules, rules_taken, unreadable, unreadable_body, webhook, window_closed
+from views.story_sightings import Sightings
+from views.story_told import (
+    Verdict,
+    refused_rules,
+    rules_taken,
+    unreadable,
+    unreadable_body,
+    unreadables,
+    webhook,
+    webhooks,
+    window_closed,
+)
+
+TOGETHER = 30
+"""So many notifications about the entity in one webhook are told one by one; more of them together."""
 
 _INDICES = re.compile(rb"[0-9]{1,9}(,[0-9]{1,9})*")
 _TICK = ((CONTROL_HEADER, CONTROL_TICK),)
@@ -44,9 +59,18 @@ class LogStory:
         origin: the partition.
         times: settings of the pipeline.
         rules: in force where reading begins, per account.
+        together: more notifications of one webhook than these are told together.
     """
 
-    def __init__(self, entity: Entity, origin: Origin, times: PipelineTimes, rules: Mapping[str, AccountRules]) -> None:
+    def __init__(
+        self,
+        entity: Entity,
+        origin: Origin,
+        times: PipelineTimes,
+        rules: Mapping[str, AccountRules],
+        *,
+        together: int = TOGETHER,
+    ) -> None:
         self.window_open = False
         self.account_seen = False
         """There was a record of the account."""
@@ -63,7 +87,8 @@ class LogStory:
         self._core = Consolidator(origin, times, rules)
         self._rules = rules.get(entity.account) or builtin_rules(times.max_ceiling_ms)
         self._waiting: list[LogRecord] = []
-        self._latest: dict[tuple[str, int], LogRecord] = {}
+        self._together = together
+        self._seen = Sightings(times.horizon_ms)
         self._happened_at: int | None = None
 
     def feed(self, records: Iterable[LogRecord]) -> list[Event]:
@@ -133,16 +158,18 @@ class LogStory:
             self._waiting.append(record)
             return []
         events = self._closed(self._consume(_tick_at(record)))
-        mine = {one.index for one in ours} | {fault.index for fault in bad}
-        everything: list[int | None] = [one.index for one in body.notifications]
-        everything += [fault.index for fault in body.unreadable]
-        rest = [index for index in everything if index not in mine]
+        mine = {one.index for one in ours}
+        rest = [one.index for one in body.notifications if one.index not in mine]
         if rest:
             self._core.follow([_only(record, *rest)])
-        events += [self._notification(record, body.message_id, one) for one in ours]
+        # What is unreadable leaves the core's state as it is.
+        if len(ours) > self._together:
+            events.append(self._notifications(record, body.message_id, ours))
+        else:
+            events += [self._notification(record, body.message_id, one) for one in ours]
+        if len(bad) > self._together and bad[0].index is not None:
+            return [*events, unreadables(record, bad)]
         for fault in bad:
-            # A body that is unreadable as a whole has no elements to choose from.
-            self._core.follow([record if fault.index is None else _only(record, fault.index)])
             events.append(unreadable_body(record, fault) if fault.index is None else unreadable(record, fault))
         return events
 
@@ -182,27 +209,44 @@ class LogStory:
             verdict = "opened"
         if verdict in ("opened", "joined"):
             self.window_open = True
-        name = (message_id, notification.index)
         event = webhook(
             record,
             message_id,
             notification,
             verdict,
             rules=self._rules,
-            first=self._latest.get(name),
+            first=self._seen.of(message_id, notification.index),
             latest_at=self._happened_at,
         )
         if verdict != "repeat":
             self._happened_at = max(notification.at, self._happened_at or notification.at)
-        self._latest[name] = record
+        self._seen.put(message_id, notification.index, record, self._core.now_ms or 0)
         return event
+
+    def _notifications(self, record: LogRecord, message_id: str, ours: Sequence[Notification]) -> Event:
+        ledger, windows = self._core.ledger, self._core.open_windows
+        before = (ledger.duplicates, ledger.filtered)
+        self._core.follow([_only(record, *(one.index for one in ours))])
+        verdicts: dict[Verdict, int] = {
+            "opened": self._core.open_windows - windows,
+            "filtered": ledger.filtered - before[1],
+            "repeat": ledger.duplicates - before[0],
+        }
+        verdicts["joined"] = len(ours) - sum(verdicts.values())
+        if verdicts["opened"] or verdicts["joined"]:
+            self.window_open = True
+        if verdicts["repeat"] < len(ours):
+            latest = max(one.at for one in ours)
+            self._happened_at = max(latest, self._happened_at or latest)
+        self._seen.put(message_id, None, record, self._core.now_ms or 0)
+        return webhooks(record, message_id, ours, verdicts)
 
 
 def _tick_at(record: LogRecord) -> LogRecord:
     return LogRecord(offset=record.offset, timestamp=record.timestamp, headers=_TICK)
 
 
-def _only(record: LogRecord, *indices: int | None) -> LogRecord:
+def _only(record: LogRecord, *indices: int) -> LogRecord:
     """The record, restricted to some of its elements; the first header of a name is the one that counts."""
     named = ",".join(str(index) for index in indices)
     return replace(record, headers=((ELEMENTS_HEADER, named.encode()), *record.headers))

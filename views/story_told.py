@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from processors.notification import Notification, Unreadable
-from processors.rules import AccountRules
+from processors.rules import AccountRules, EntityRule
+from processors.why_filtered import place_of_rule, why_filtered
 from schemas.change import EntityChange
 from schemas.deadletter import DeadLetter, redrives_of
+from schemas.moments import shown_span
 from schemas.record import LogRecord, header
 from schemas.topics import RECEIPT_HEADER
-from views.story_event import SHORT_ID, Event, Tone, duration, many
-from views.story_why import place_of_rule, rule_in_words, why_filtered
+from views.story_event import SHORT_ID, Event, Tone, many
+from views.story_sightings import Sighting
 
 Verdict = Literal["opened", "joined", "repeat", "filtered"]
 LATE_MS = 5_000
@@ -25,6 +28,12 @@ _VERDICTS: dict[Verdict, str] = {
     "repeat": "dropped",
     "filtered": "dropped",
 }
+_COUNTED: dict[Verdict, str] = {
+    "opened": "opens a window",
+    "joined": "joined the window",
+    "filtered": "filtered",
+    "repeat": "repeated",
+}
 _TONES: dict[Verdict, Tone] = {"opened": "plain", "joined": "plain", "repeat": "quiet", "filtered": "quiet"}
 
 
@@ -35,7 +44,7 @@ def webhook(
     verdict: Verdict,
     *,
     rules: AccountRules,
-    first: LogRecord | None,
+    first: Sighting | None,
     latest_at: int | None,
 ) -> Event:
     """A notification about the entity, and what the core did with it.
@@ -63,9 +72,9 @@ def webhook(
     if verdict == "repeat":
         text.append(_repeat_of(record, first))
     if behind_s:
-        text.append(f"out of order: happened {duration(behind_s * 1000)} before one that came earlier")
+        text.append(f"out of order: happened {shown_span(behind_s * 1000)} before one that came earlier")
     if late_ms >= LATE_MS and verdict != "repeat":
-        text.append(f"late: happened {duration(late_ms)} before")
+        text.append(f"late: happened {shown_span(late_ms)} before")
     if redrives := redrives_of(record):
         text.append(f"redriven ({redrives})")
     return Event(
@@ -89,17 +98,49 @@ def webhook(
     )
 
 
-def _repeat_of(record: LogRecord, first: LogRecord | None) -> str:
+def webhooks(
+    record: LogRecord, message_id: str, notifications: Sequence[Notification], verdicts: Mapping[Verdict, int]
+) -> Event:
+    """Many notifications about the entity in one webhook, and how many of them the core did what with."""
+    counted = [f"{verdicts[name]:,} {words}" for name, words in _COUNTED.items() if verdicts.get(name)]
+    redrives = redrives_of(record)
+    again = f"; redriven ({redrives})" if redrives else ""
+    kept = any(verdicts.get(name) for name in ("opened", "joined"))
+    return Event(
+        at_ms=record.timestamp,
+        kind="webhook",
+        text=f"{many(len(notifications), 'notification')} in one webhook: {', '.join(counted)}{again}",
+        tone="plain" if kept else "quiet",
+        facts={
+            **_place(record, None),
+            "message_id": message_id,
+            "verdict": "several",
+            "verdicts": {name: count for name, count in verdicts.items() if count},
+            "redrives": redrives,
+        },
+    )
+
+
+def _repeat_of(record: LogRecord, first: Sighting | None) -> str:
     if first is None:
         return "a repeat: its message had come before"
     receipt = header(record, RECEIPT_HEADER)
-    whose = "appended twice by ingest" if receipt and receipt == header(first, RECEIPT_HEADER) else "sent again"
-    return f"a repeat of what came {duration(record.timestamp - first.timestamp)} before, {whose}"
+    whose = "appended twice by ingest" if receipt and receipt == first.receipt else "sent again"
+    return f"a repeat of what came {shown_span(record.timestamp - first.at_ms)} before, {whose}"
 
 
 def unreadable(record: LogRecord, fault: Unreadable) -> Event:
     """An element about the entity that could not be used."""
     return _quarantined(record, fault, f"an element about it could not be read: {fault.message}")
+
+
+def unreadables(record: LogRecord, faults: Sequence[Unreadable]) -> Event:
+    """Many elements about the entity that could not be used, in one webhook."""
+    first = faults[0]
+    text = f"{many(len(faults), 'element')} about it could not be read, the first: {first.message}"
+    told = _quarantined(record, first, text)
+    facts = {**told.facts, "index": None, "verdict": "several", "verdicts": {"quarantined": len(faults)}}
+    return replace(told, facts=facts)
 
 
 def unreadable_body(record: LogRecord, fault: Unreadable) -> Event:
@@ -114,7 +155,7 @@ def _quarantined(record: LogRecord, fault: Unreadable, text: str) -> Event:
 
 def window_closed(change: EntityChange, at_ms: int) -> Event:
     """The end of a window: why, and which change it became."""
-    lasted = duration(change.due_ms - change.opened_ms)
+    lasted = shown_span(change.due_ms - change.opened_ms)
     reasons = {
         "quiet": "silent for the quiet period",
         "ceiling": "at the ceiling",
@@ -141,7 +182,7 @@ def window_closed(change: EntityChange, at_ms: int) -> Event:
 
 def rules_taken(rules: AccountRules, entity_type: str, record: LogRecord) -> Event:
     """Rules of the account that take effect."""
-    rule = rule_in_words(rules.of(entity_type))
+    rule = _rule_in_words(rules.of(entity_type))
     return Event(
         at_ms=record.timestamp,
         kind="rules",
@@ -175,3 +216,17 @@ def _user(user: int | None) -> str:
 
 def _place(record: LogRecord, index: int | None) -> dict[str, Any]:
     return {"topic": record.topic, "partition": record.partition, "offset": record.offset, "index": index}
+
+
+def _rule_in_words(rule: EntityRule) -> str:
+    """The whole rule in a line."""
+    if not rule.keep:
+        return "everything is filtered"
+    words = [f"quiet {shown_span(rule.quiet_ms)}, ceiling {shown_span(rule.ceiling_ms)}"]
+    if rule.actions is not None:
+        words.append("only " + (", ".join(sorted(rule.actions)) or "empty"))
+    if rule.fields is not None:
+        words.append("updates only of " + (", ".join(sorted(rule.fields)) or "empty"))
+    if rule.ignore_users:
+        words.append("nothing by user " + ", ".join(map(str, sorted(rule.ignore_users))))
+    return "; ".join(words)

@@ -9,27 +9,34 @@ from schemas.change import decode_change
 from schemas.deadletter import PROCESSORS, DeadLetter, is_resolution, read_dead_letter, read_resolution
 from schemas.delivery import Delivery
 from schemas.encoding import decode
+from schemas.moments import shown_span
 from schemas.record import LogRecord, header
-from schemas.topics import REDRIVE_TO_HEADER
+from schemas.topics import REDRIVE_TO_ALL, REDRIVE_TO_HEADER, REPLAY_HEADER
 from sinks.letters import entities_of
 from views.story_entity import Entity
-from views.story_event import SHORT_ID, Event, Kind, Tone, duration, many
+from views.story_event import SHORT_ID, Event, Kind, Tone, many
 from views.story_told import fields_in_words
 
-_REPLAY_HEADER = "tradewind-replay"
-"""On a change that a replay with other rules has sent: the replay's id."""
+ALL = REDRIVE_TO_ALL.decode()
 
 
 class ChangesTold:
     """Reads servicetrade.changes; knows which changes it has seen."""
 
     def __init__(self, entity: Entity) -> None:
-        self.seen: set[str] = set()
+        self.seen: dict[str, int] = {}
+        """When each change was written first, Unix milliseconds; in the order of the topic."""
+        self._only_for: dict[str, set[str]] = {}
+        """Changes of which only copies for some sinks were seen."""
         self._key = entity.key.encode()
 
     def feed(self, records: Iterable[LogRecord]) -> list[Event]:
         """What records in offset order tell of the entity."""
         return [self._told(record) for record in records if record.key == self._key]
+
+    def is_for(self, change_id: str, sink: str) -> bool:
+        """Whether the change was meant for the sink."""
+        return sink in self._only_for.get(change_id, {sink})
 
     def _told(self, record: LogRecord) -> Event:
         try:
@@ -40,15 +47,19 @@ class ChangesTold:
         text = f"{change.id[:SHORT_ID]} {change.action}" + (f": {changed}" if changed else "")
         if change.action == "updated" and not change.changeset_complete:
             text += "; other fields may have changed too"
-        to, replay = text_of(header(record, REDRIVE_TO_HEADER)), text_of(header(record, _REPLAY_HEADER))
+        to, replay = text_of(header(record, REDRIVE_TO_HEADER)), text_of(header(record, REPLAY_HEADER))
         again = change.id in self.seen
         if to:
-            text += f"; redriven to {'every sink' if to == '*' else to}"
+            text += f"; redriven to {'every sink' if to == ALL else to}"
         elif replay:
             text += f"; by replay {replay} with other rules"
         elif again:
             text += "; again, with the same id"
-        self.seen.add(change.id)
+        if to and to != ALL and (not again or change.id in self._only_for):
+            self._only_for.setdefault(change.id, set()).add(to)
+        else:
+            self._only_for.pop(change.id, None)
+        self.seen.setdefault(change.id, record.timestamp)
         facts = {
             **place_of(record),
             "change_id": change.id,
@@ -62,10 +73,11 @@ class ChangesTold:
 
 
 class DeliveriesTold:
-    """Reads servicetrade.deliveries; knows which changes have an outcome."""
+    """Reads servicetrade.deliveries; knows which sink has told of which changes."""
 
     def __init__(self, entity: Entity) -> None:
-        self.told: set[str] = set()
+        self.told: dict[str, set[str]] = {}
+        """By sink, the ids of changes."""
         self._key = entity.key.encode()
 
     def feed(self, records: Iterable[LogRecord]) -> list[Event]:
@@ -75,14 +87,17 @@ class DeliveriesTold:
     def _told(self, record: LogRecord) -> Event:
         try:
             delivery = Delivery(**decode(record.value or b""))
+            kinds = {"change_id": str, "sink": str, "outcome": str, "attempts": int, "latency_ms": int}
+            if wrong := [name for name, kind in kinds.items() if type(getattr(delivery, name)) is not kind]:
+                raise ValueError(f"{wrong[0]} is something else")  # noqa: TRY301
         except (ValueError, TypeError) as error:
             return _strange(record, "delivery", str(error))
-        self.told.add(delivery.change_id)
+        self.told.setdefault(str(delivery.sink), set()).add(delivery.change_id)
         reason = f": {delivery.reason}" if delivery.reason else ""
         text = f"{delivery.sink} {delivery.outcome} {delivery.change_id[:SHORT_ID]}{reason}"
         if delivery.attempts > 1:
             text += f"; {many(delivery.attempts, 'attempt')}"
-        text += f"; {duration(delivery.latency_ms)} after the change"
+        text += f"; {shown_span(delivery.latency_ms)} after the change"
         tones: dict[str, Tone] = {"delivered": "good", "skipped": "quiet", "dead-lettered": "bad"}
         return Event(
             at_ms=record.timestamp,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from heapq import heapify, heappop, heappush
 
 from runtime.kafka import KafkaError, LogReader, Partition
@@ -38,19 +38,18 @@ async def follow(
         The next records, some 4 MiB of each partition at most; an empty one whenever there is nothing new for now.
 
     Raises:
-        KafkaError: there is no such topic, or no broker, at the beginning; later too if it does not `go_on`.
-        TimeoutError: the same.
+        KafkaError: there is no such topic, or no broker answers, at the beginning; later too if it does not `go_on`.
     """
     positions: dict[Partition, int] | None = None
     away = False
     while True:
         try:
-            async with LogReader.open(kafka, client_id="tail") as reader:
+            async with _opened(kafka) as reader:
                 async with asyncio.timeout(ANSWER_S):
-                    if positions is None:
-                        positions = await _first(reader, topic, since_ms)
-                    else:
-                        positions = await resumed(reader, positions, told)
+                    known = positions
+                    positions = await (
+                        _first(reader, topic, since_ms) if known is None else resumed(reader, known, told)
+                    )
                 if away:
                     told("the broker is back")
                     away = False
@@ -67,13 +66,28 @@ async def follow(
                     yield ()
                     await asyncio.sleep(POLL_S)
         except (KafkaError, TimeoutError, asyncio.CancelledError) as error:
-            if _is_cancelled(error) or positions is None or not go_on:
+            if _is_cancelled(error):
                 raise
+            failure = _failure(error)
+            if positions is None or not go_on:
+                raise failure from None
             if not away:
-                reason = str(error) or f"no answer within {ANSWER_S:g} s"
-                told(f"the broker is away ({reason}); this goes on when it is back")
+                told(f"the broker is away ({failure}); this goes on when it is back")
             away = True
             await asyncio.sleep(RETRY_S)
+
+
+@asynccontextmanager
+async def _opened(kafka: KafkaSettings) -> AsyncGenerator[LogReader, None]:
+    async with AsyncExitStack() as stack:
+        # Brokers that take a connection and say nothing would be waited for longer.
+        async with asyncio.timeout(ANSWER_S):
+            reader = await stack.enter_async_context(LogReader.open(kafka, client_id="tail"))
+        yield reader
+
+
+def _failure(error: BaseException) -> KafkaError:
+    return error if isinstance(error, KafkaError) else KafkaError(f"no answer within {ANSWER_S:g} s")
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -26,7 +26,8 @@ class Wanted:
 
     accounts: Collection[str] = ()
     types: Collection[str] = ()
-    ids: Collection[str] = ()
+    ids: Collection[Entity] = ()
+    """Each with the type that it is meant of; an empty type: whatever it is."""
     actions: Collection[str] = ()
     sinks: Collection[str] = ()
     """Also their parts: `forward` is every subscriber of it."""
@@ -44,7 +45,16 @@ class Wanted:
 
     def _names(self, entity: Entity) -> bool:
         kind, entity_id = entity
-        return (not self.types or kind.lower() in self.types) and (not self.ids or plain_id(entity_id) in self.ids)
+        plain = plain_id(entity_id)
+        return (not self.types or kind.lower() in self.types) and (
+            not self.ids or (kind.lower(), plain) in self.ids or ("", plain) in self.ids
+        )
+
+
+def read_id(text: str) -> Entity:
+    """An entity as people name it: TYPE/ID, or ID alone, whatever its type."""
+    kind, _, entity_id = text.rpartition("/")
+    return kind.lower(), plain_id(entity_id)
 
 
 def plain_id(entity_id: str) -> str:

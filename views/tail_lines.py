@@ -10,10 +10,11 @@ from schemas.change import EntityChange, FieldChange, decode_change
 from schemas.deadletter import is_resolution, read_dead_letter, read_resolution
 from schemas.delivery import Delivery
 from schemas.encoding import decode
+from schemas.moments import shown_span
 from schemas.record import LogRecord, header
 from schemas.topics import REDRIVE_TO_HEADER
 from sinks.letters import LetterId, account_of, entities_of
-from views.tail_columns import Line, View, shown_span
+from views.tail_columns import Line, View
 from views.tail_filter import About
 
 LONGEST_VALUE = 24

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from cli.backfill_screen import Screen
+from cli.backfill_screen import backfill_screen
 from sinks.backfill import Told
 from sinks.backfill_store import Progress
 
@@ -38,9 +38,9 @@ STEPS = (
 
 def shown(*, terminal: bool) -> str:
     out = io.StringIO()
-    with Screen(Console(file=out, force_terminal=terminal, width=160)) as screen:
+    with backfill_screen(Console(file=out, force_terminal=terminal, width=160)) as tell:
         for told in STEPS:
-            screen.tell(told)
+            tell(told)
     return out.getvalue()
 
 
@@ -55,8 +55,8 @@ def test_without_a_terminal_it_begins_and_ends_with_a_line_and_says_what_is_wron
 @pytest.mark.parametrize("told", STEPS, ids=["begun", "half", "trouble", "last pass", "finished"])
 def test_on_a_terminal_there_is_a_bar(told: Told) -> None:
     out = io.StringIO()
-    with Screen(Console(file=out, force_terminal=True, width=160)) as screen:
-        screen.tell(told)
+    with backfill_screen(Console(file=out, force_terminal=True, width=160)) as tell:
+        tell(told)
     assert "location" in out.getvalue()
     assert f"{told.progress.items_read:,} read" in out.getvalue()
     assert (told.trouble or "") in out.getvalue()

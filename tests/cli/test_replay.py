@@ -245,7 +245,7 @@ async def test_rules_that_filter_everything_are_asked_about(run: Run, tmp_path: 
         (("--into", "live"), "--from: say from when"),
         (("--from", "2h"), "--into: say where"),
         (("--from", "1h", "--to", "2h", "--into", "live"), "--from 1h is not before --to 2h"),
-        (("--from", "tomorrow", "--into", "live"), "'tomorrow' is no time; say it like"),
+        (("--from", "tomorrow", "--into", "live"), "'tomorrow' is no time; it is written"),
         (("--from", when(0), "--to", "2999-01-01", "--into", "live"), "--to: 2999-01-01 lies ahead"),
         ((*RANGE, "--into", "live", "--types", "jbo"), "no entity type 'jbo' is known; did you mean job?"),
         ((*RANGE, "--into", "live", "--types", " , "), "names at least one type"),

@@ -404,7 +404,7 @@ async def test_accounts_and_times_that_are_none_are_refused(office: Office) -> N
     for arguments, told in (
         (("show", "--account", "bol"), "no account 'bol' is configured, nor ever had rules; did you mean bolt?"),
         (("history", "--account", "zz"), "no account 'zz' is configured, nor ever had rules; there are: acme, bolt"),
-        (("show", "--at", "noon"), "--at: a time is written"),
+        (("show", "--at", "noon"), "--at: 'noon' is no time"),
         (("show", "--at", "2999-01-01"), "--at: 2999-01-01 lies ahead"),
     ):
         with pytest.raises(SettingsError) as refused:

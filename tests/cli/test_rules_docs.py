@@ -11,10 +11,10 @@ import pytest
 
 from cli.rules import rules_app
 from processors.rules import builtin_rules
-from processors.rules_check import CheckedRules, check_rules
-from processors.rules_example_tables import EXPECTED_KEYS, GIVEN_KEYS
-from processors.rules_examples import run_examples
-from processors.rules_tables import RULE_KEYS, Surroundings
+from rules.check import CheckedRules, check_rules
+from rules.example_tables import EXPECTED_KEYS, GIVEN_KEYS
+from rules.examples import run_examples
+from rules.tables import RULE_KEYS, Surroundings
 from runtime.settings import KafkaSettings
 from schemas.pipeline import PipelineTimes
 from servicetrade.catalogue import BUILT_IN

@@ -65,6 +65,10 @@ class DemoRun:
         found = re.findall(rf"\+ {name} ready again after ([\d.]+) s", self.screen)
         return sum(map(float, found)) if found else float("inf")
 
+    def told(self, name: str) -> str:
+        """What stands behind a name at the end: where Kafka, the store or the configuration is."""
+        return self.wait_for(rf"· {name} +(\S+)", deadline_s=10)[0][1]
+
     def figure(self, name: str) -> int:
         """A number from the ledger."""
         match = re.search(rf"^\s*{re.escape(name)}\s+(\d+)", self.screen, re.MULTILINE)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from runtime.broker import answers
 from tests.e2e.demo_run import DemoRun, alive, demo_run
 
 QUICK = ("processors-1", "ingest", "mirror-1", "processors-2")
@@ -104,19 +103,6 @@ def test_a_demo_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
         while left := [name for name, pid in pids.items() if alive(pid)]:
             assert time.monotonic() < end, left
             time.sleep(0.05)
-
-
-def test_keep_leaves_everything_up_until_ctrl_c(tmp_path: Path) -> None:
-    with demo_run(tmp_path / "demo", "--keep", "--notifications", "60", "--duration-s", "3") as demo:
-        kafka = demo.wait_for(r"Kafka\s+127\.0\.0\.1:(\d+)", deadline_s=240)[0][1]
-        store = demo.wait_for(r"store\s+(\S+)", deadline_s=10)[0][1]
-        demo.wait_for("Ctrl-C stops it", deadline_s=10)
-        assert answers(int(kafka))
-        with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
-            (rows,) = connection.execute("select count(*) from entities").fetchone()
-        assert rows == demo.figure("rows") > 0
-        demo.process.send_signal(signal.SIGINT)
-        assert demo.finish(deadline_s=60) == 0
 
 
 def test_a_folder_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from aiokafka.admin import RecordsToDelete
 
 from processors.consolidator import Consolidator, Outcome
 from processors.main import run
-from processors.rules_apply import apply_rules
 from processors.window import Origin
+from rules.apply import apply_rules
 from runtime.kafka import LogReader, Partition, Producer
 from runtime.kafka.topics import ensure_topics, open_admin
 from runtime.settings import AccountSettings, KafkaSettings, ProcessorsSettings, Settings, StoreSettings

@@ -55,6 +55,8 @@ async def into_live(history: History, redeliver: str = "") -> int:
         into="live",
         topic=history.kafka.topic_prefix + CHANGES.name,
         redeliver=redeliver,
+        times=history.settings.pipeline,
+        log_epoch=history.kafka.log_epoch,
     )
     ranges = await find_ranges(history.reader, history.settings, Span(from_ms=plan.from_ms, to_ms=plan.to_ms))
     return (await replay(history.settings, plan, ranges)).changes

@@ -1,60 +1,14 @@
-"""The pure parts of a backfill: times and types as people say them, and what of a page is usable."""
+"""The pure parts of a backfill: types as people say them, and what of a page is usable."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from schemas.entity_type import EntityType
 from servicetrade.hook_events import all_types
-from sinks.backfill_plan import listed, page_limits, read_since
-
-NOW = datetime(2026, 11, 22, 15, 0, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("said", "meant"),
-    [
-        ("2026-11-22T14:30:00Z", datetime(2026, 11, 22, 14, 30, tzinfo=UTC)),
-        ("2026-11-22t14:30:00.25z", datetime(2026, 11, 22, 14, 30, tzinfo=UTC)),
-        ("2026-11-22 14:30:00+02:00", datetime(2026, 11, 22, 12, 30, tzinfo=UTC)),
-        ("2026-11-20", datetime(2026, 11, 20, tzinfo=UTC)),
-        ("1970-01-01", datetime(1970, 1, 1, tzinfo=UTC)),
-        ("12h", datetime(2026, 11, 22, 3, 0, tzinfo=UTC)),
-        ("7d", datetime(2026, 11, 15, 15, 0, tzinfo=UTC)),
-        ("4w", datetime(2026, 10, 25, 15, 0, tzinfo=UTC)),
-    ],
-)
-def test_a_time_is_read_as_people_say_it(said: str, meant: datetime) -> None:
-    assert read_since(said, NOW) == int(meant.timestamp())
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "",
-        "soon",
-        "2026-13-01",
-        "2026-11-31",
-        "2026-11-22T14:30:00",
-        "2026-11-22T25:00:00Z",
-        "0d",
-        "7",
-        "7m",
-        "20261122",
-    ],
-)
-def test_what_is_no_time_is_said_with_what_would_be(said: str) -> None:
-    with pytest.raises(ValueError, match="is no time"):
-        read_since(said, NOW)
-
-
-def test_a_time_that_lies_ahead_is_refused_and_one_before_1970_is_all_there_is() -> None:
-    with pytest.raises(ValueError, match="2026-11-23 lies ahead"):
-        read_since("2026-11-23", NOW)
-    assert read_since("3000w", NOW) == 0
+from sinks.backfill_plan import listed, page_limits
 
 
 def test_a_page_is_as_large_as_asked_for_where_the_type_allows_it() -> None:

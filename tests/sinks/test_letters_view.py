@@ -1,13 +1,10 @@
-"""How dead letters are shown, and how times that people write are read."""
+"""How dead letters are shown."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sinks.letter_view import (
     HEX_BYTES,
@@ -16,22 +13,12 @@ from sinks.letter_view import (
     as_json,
     as_row,
     facts,
-    local_time,
-    printable,
-    read_moment,
-    shown_time,
     shown_value,
 )
 from sinks.letters import LetterId, Shelf, Wanted
 from tests.sinks.letter_making import letter_record, reason
 
 NOW_MS = 1_700_000_060_000
-
-
-@given(text=st.text())
-def test_nothing_that_is_shown_can_do_anything_to_a_terminal(text: str) -> None:
-    assert printable(text).isprintable()
-    assert printable(text, lines=True).replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize(
@@ -53,53 +40,6 @@ def test_of_many_unreadable_bytes_the_first_are_shown() -> None:
     kind, text = shown_value(b"\xff" * 100_000)
     assert kind == "the first 4,096 of 100,000 bytes"
     assert len(text.splitlines()) * 16 == HEX_BYTES
-
-
-@pytest.mark.parametrize(
-    ("past_ms", "ago"),
-    [
-        (0, "0 s ago"),
-        (59_999, "59 s ago"),
-        (60_000, "1 min ago"),
-        (7_200_000, "2 h ago"),
-        (200_000_000, "2 d ago"),
-        (-5, "0 s ago"),
-    ],
-)
-def test_a_time_is_local_with_how_long_ago_it_is(past_ms: int, ago: str) -> None:
-    moment_ms = NOW_MS - past_ms
-    local = datetime.fromtimestamp(moment_ms / 1000, UTC).astimezone()
-    assert shown_time(moment_ms, NOW_MS) == f"{local:%Y-%m-%d %H:%M:%S %Z}, {ago}"
-
-
-@pytest.mark.parametrize("nonsense", [-1, 10**30])
-def test_a_time_that_is_no_date_is_still_shown(nonsense: int) -> None:
-    assert shown_time(nonsense, NOW_MS) == f"{nonsense} ms after 1970"
-    assert local_time(nonsense)
-
-
-def test_times_that_people_write_are_local_or_as_they_say_or_how_long_ago() -> None:
-    local = datetime(2026, 3, 1, 8, 0).astimezone()
-    assert read_moment("2026-03-01T08:00", NOW_MS) == read_moment(" 2026-03-01 08:00:00 ", NOW_MS)
-    assert read_moment("2026-03-01T08:00", NOW_MS) == round(local.timestamp() * 1000)
-    there = datetime(2026, 3, 1, 8, tzinfo=timezone(timedelta(hours=5)))
-    assert read_moment("2026-03-01T08:00+05:00", NOW_MS) == round(there.timestamp() * 1000)
-    assert read_moment("2026-03-01", NOW_MS) == round(datetime(2026, 3, 1).astimezone().timestamp() * 1000)
-    for text, seconds in (
-        ("90s", 90),
-        ("30min", 1800),
-        ("5m", 300),
-        ("2h", 7200),
-        ("3 d ago", 259_200),
-        ("1w", 604_800),
-    ):
-        assert read_moment(text, NOW_MS) == NOW_MS - seconds * 1000
-
-
-@pytest.mark.parametrize("text", ["", "yesterday", "2h30", "-2h", "2026-13-01", "5 years", "0001-01-01"])
-def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ValueError, match="a time is written 2026-03-01"):
-        read_moment(text, NOW_MS)
 
 
 def test_a_row_has_one_entity_and_no_long_message() -> None:

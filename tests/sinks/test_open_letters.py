@@ -12,7 +12,8 @@ from runtime.database import open_database
 from runtime.settings import StoreSettings
 from runtime.store_schema import upgrade
 from schemas.record import LogRecord
-from sinks.open_letters import OpenLetters, Original
+from sinks.letters import Original
+from sinks.open_letters import OpenLetters
 
 pytestmark = pytest.mark.anyio
 

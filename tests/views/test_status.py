@@ -39,6 +39,7 @@ from views.status_data import (
     SPOOL_OLDEST_SECONDS,
     SPOOL_PARKED,
     SPOOL_WEBHOOKS,
+    CutOff,
     Flow,
     Halted,
     OpenLetters,
@@ -70,7 +71,9 @@ hook_secret = {{ file = "secret" }}
 """
 
 
-def stage(name: str = "mirror", *, lag: int = 0, waits_s: int = 0, members: int = 1, started: bool = True) -> Stage:
+def stage(
+    name: str = "mirror", *, lag: int = 0, waits_s: int = 0, members: int = 1, started: bool = True, **gaps: Any
+) -> Stage:
     return Stage(
         name=name,
         topic="servicetrade.changes",
@@ -79,6 +82,7 @@ def stage(name: str = "mirror", *, lag: int = 0, waits_s: int = 0, members: int 
         oldest_ms=NOW - 1000 * waits_s if lag else None,
         members=members,
         started=started,
+        **gaps,
     )
 
 
@@ -89,6 +93,10 @@ def session(state: str, account: str = "acme", **changed: Any) -> Session:
 
 def process(condition: str, **metrics: float) -> Process:
     return Process(name="", address="h:1", silent="", conditions={condition: True}, metrics=metrics)
+
+
+def away(name: str) -> Process:
+    return Process(name=name, address="h:1", silent="nobody listens there")
 
 
 def overview(
@@ -127,6 +135,23 @@ PARKED = Parked(sink="mirror", account="acme", whole_account=3, entity_records=0
         ),
         (overview(stages=[stage("forward/crm", lag=7, members=0)]), "`tradewind sink forward crm`"),
         (overview(stages=[stage("processors", lag=7, members=0, started=False)]), "`tradewind processors`"),
+        (overview(stages=[stage(members=0)]), "nobody works as mirror: `tradewind sink mirror`"),
+        (overview(stages=[stage("processors", members=0, started=False)]), "nobody works as processors: `tradewind"),
+        (
+            overview(stages=[stage("processors", cut_off=[CutOff(partition=3, end=7, committed=9)])]),
+            "[3] ends at 7, but 9 is committed by processors: the log was cut off, or the topic made anew (then raise",
+        ),
+        (
+            overview(stages=[stage(cut_off=[CutOff(partition=number, end=0, committed=9) for number in range(3)])]),
+            "[0] ends at 0, but 9 is committed by mirror, and 2 other partitions likewise: the log was cut off",
+        ),
+        (overview(stages=[stage(lost_records=1)]), "1 record is lost to retention before mirror did them"),
+        (overview(stages=[stage(lost_records=1_234)]), "1,234 records are lost to retention before mirror did them"),
+        (
+            overview(processes=[away("ingest")]),
+            "ingest does not answer at h:1 (nobody listens there): `tradewind ingest`, or --ops HOST:PORT if it runs",
+        ),
+        (overview(processes=[away("")]), "no process answers at h:1: nobody listens there"),
         (overview(stages=[stage(lag=7, waits_s=400)]), "mirror is 6 minutes behind"),
         (overview(letters={"mirror": {"acme": 2, "bolt": 1}}), "3 open dead letters of mirror: "),
         (overview(letters={"processors": {"": 1}}), "1 open dead letter of processors: "),
@@ -152,11 +177,11 @@ def test_what_is_as_it_should_be_wants_nobody() -> None:
         stages=[
             stage(lag=9, waits_s=10),
             stage("command", lag=9, waits_s=999, members=0, started=False),
-            stage("forward/crm", members=0),
+            stage("forward/crm", members=0, started=False),
         ],
         sessions=[session("live"), session("none", generation=0), session("paused"), session("suspect")],
         parked=[Parked(sink="mirror", account="acme", whole_account=0, entity_records=3, entities=1, since_ms=NOW)],
-        processes=[process(INGEST, **{SPOOL_ACCEPTING: 1, SPOOL_WEBHOOKS: 9}), process(PROCESSORS)],
+        processes=[process(INGEST, **{SPOOL_ACCEPTING: 1, SPOOL_WEBHOOKS: 9}), process(PROCESSORS), away("mirror")],
     )
     assert attention(seen) == []
     assert "nothing wants a person" in screen(seen)
@@ -186,20 +211,36 @@ def test_the_screen_shows_each_stage_in_a_line_with_a_mark_where_somebody_has_to
     )
     printed = screen(seen)
     rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.strip()}
-    assert rows["processors"][2:] == ["12,345", "3.0", "s", "2"]
+    assert rows["processors"][2:] == ["12,345", "3", "s", "2"]
     assert " ".join(rows["mirror"][2:]) == "4 0 ms 0 ! nobody works"
     assert " ".join(rows["forward/crm"][2:]) == "0 - 1 ! halted"
     assert "17 windows are open in 1 of 2 workers; --ops names the others" in printed
-    assert "mirror  acme: 3 of the whole account and 2 of single entities (1), the first 0 ms ago" in printed
+    assert "mirror  acme: 3 of the whole account and 2 of single entities (1), the first 0 s ago" in printed
     assert "mirror  acme 2, (no account) 1" in printed
-    assert "acme  live  generation 3, made 60 s ago" in printed
-    assert "the last record on the raw log is 3.0 s ago" in printed
+    assert "acme  live  generation 3, made 1 min ago" in printed
+    assert "the last record on the raw log is 3 s ago" in printed
     assert max(len(line.rstrip()) for line in printed.splitlines()) <= 100
+
+
+def test_a_stage_that_lost_something_is_marked_and_one_that_never_ran_is_not() -> None:
+    seen = overview(
+        stages=[
+            stage("processors", lost_records=1_200),
+            stage("mirror", cut_off=[CutOff(partition=0, end=1, committed=2)]),
+            stage("forward/crm", members=0),
+            stage("command", lag=3, members=0, started=False),
+        ]
+    )
+    remarks = {line.split()[0]: line.rstrip().split("  ")[-1].strip() for line in screen(seen).splitlines() if line}
+    assert remarks["processors"] == "! 1,200 lost"
+    assert remarks["mirror"] == "! log cut off"
+    assert remarks["forward/crm"] == "! nobody works"
+    assert remarks["command"] == "never ran"
 
 
 def test_a_spool_that_is_in_use_says_how_much_and_since_when() -> None:
     seen = overview(processes=[process(INGEST, **{SPOOL_WEBHOOKS: 9, SPOOL_OLDEST_SECONDS: 90})])
-    assert "9 webhooks are in ingest's spool, the oldest for 90 s" in screen(seen)
+    assert "9 webhooks are in ingest's spool, the oldest for 1 min 30 s" in screen(seen)
 
 
 def test_of_many_accounts_only_those_in_trouble_are_named_so_that_it_stays_one_screen() -> None:

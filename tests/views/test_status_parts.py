@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from runtime.broker import running_broker
 from runtime.database import open_database
 from runtime.kafka import GroupConsumer, KafkaError, Partition, acknowledged
+from runtime.kafka.members import group_members, members_in
 from runtime.metrics import render
 from runtime.ops import Status, ops_server
 from runtime.settings import AccountSettings, KafkaSettings, Settings, StoreSettings
@@ -22,11 +27,12 @@ from schemas.record import LogRecord
 from schemas.topics import CHANGES, DEADLETTERS, WEBHOOKS
 from servicetrade.session_store import SessionStore
 from sinks.parking_store import Halts, ParkingStore, Place
+from tests.processors.pipeline import committing, removed_before
 from tests.sinks.letter_making import Office, letter_record, reason, resolution_record
-from views.status_data import METRICS, OPEN_WINDOWS, Halted, Process, Stage
+from views.status_data import METRICS, OPEN_WINDOWS, CutOff, Halted, Process, Stage
 from views.status_letters import LettersReader, OpenLetterCount
 from views.status_ops import Target, ask, configured_targets, read_metrics, read_targets
-from views.status_stages import FlowReader, groups_of
+from views.status_stages import FlowReader, groups_of, progress_of
 from views.status_store import read_store
 
 pytestmark = pytest.mark.anyio
@@ -95,6 +101,53 @@ async def test_lag_is_counted_in_records_and_from_the_time_of_the_first_that_is_
     (webhook,) = await office.records(WEBHOOKS)
     assert flow.last_append_ms == webhook.timestamp
     assert next(one for one in flow.stages if one.name == "custom/mine").members == 0
+
+
+async def test_what_is_no_longer_there_is_told_as_lost_or_cut_off_and_is_no_lag(office: Office) -> None:
+    topic, group = office.name(CHANGES), f"{office.kafka.topic_prefix}mine"
+    first, second = Partition(topic, 0), Partition(topic, 1)
+    for number in (0, 0, 0, 0, 0, 1):
+        await acknowledged(await office.producer.send(topic, key=b"k", value=b"{}", partition=number))
+    sinks = SinksSettings(custom={"mine": CustomSettings(deliver="a:b", group=group)})
+    settings = Settings(kafka=office.kafka, store=UNUSED, accounts=settings_of(office.kafka).accounts, sinks=sinks)
+    times = [record.timestamp for record in await office.records(CHANGES) if record.partition == 0]
+    async with committing(office.kafka, group) as commit:
+        await commit({first: 1, second: 9})
+    await removed_before(office.kafka, first, 3)
+    stage = next(one for one in (await FlowReader(settings).read()).stages if one.name == "custom/mine")
+    assert (stage.lag_records, stage.oldest_ms, stage.lost_records) == (2, times[3], 2)
+    assert stage.cut_off == (CutOff(partition=1, end=1, committed=9),)
+    assert stage.started
+
+
+@given(
+    st.dictionaries(st.integers(0, 3), st.integers(0, 9)),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).map(sorted), max_size=4),
+)
+def test_every_record_is_done_or_lag_or_lost_or_cut_off(committed: dict[int, int], logs: list[list[int]]) -> None:
+    log = {Partition("t", number): (beginning, end) for number, (beginning, end) in enumerate(logs)}
+    found = progress_of({Partition("t", number): at for number, at in committed.items()}, log)
+    cut = {one.partition: one for one in found.cut_off}
+    lost = 0
+    for one, (beginning, end) in log.items():
+        done = committed.get(one.number, beginning)
+        lost += len(range(done, beginning))
+        assert (one.number in cut) == (done > end)
+        assert found.firsts.get(one) == next((offset for offset in range(beginning, end) if offset >= done), None)
+    assert found.lost == lost
+
+
+def test_a_broker_that_cannot_tell_who_works_is_not_taken_to_say_nobody() -> None:
+    assert members_in((0, "mine", "Stable", "consumer", "range", ["one", "two"])) == 2
+    assert members_in((0, "mine", "Dead", "", "", [], -1)) == 0
+    with pytest.raises(KafkaError, match=r"GroupLoadInProgressError: the members of mine are not known") as loading:
+        members_in((14, "mine", "", "", "", []))
+    assert loading.value.retriable
+
+
+async def test_a_new_broker_is_given_the_time_to_find_out_who_coordinates(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "kafka") as running:
+        assert await group_members(KafkaSettings(bootstrap_servers=running.bootstrap_servers), ["mine"]) == {"mine": 0}
 
 
 async def test_topics_that_are_not_there_are_said(kafka: KafkaSettings) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from cli.main import app
 from processors.consolidator import Consolidator, Outcome
-from processors.rules_apply import apply_rules
 from processors.window import Origin
-from runtime.kafka import LogReader, Position, Producer, acknowledged
+from rules.apply import apply_rules
+from runtime.kafka import LogReader, Position, Producer, acknowledged, partition_of
 from runtime.kafka.topics import ensure_topics
 from runtime.settings import KafkaSettings, Settings
 from schemas.change import EntityChange, change_record
@@ -41,10 +43,11 @@ from schemas.topics import (
     WEBHOOKS,
     Topic,
 )
-from tests.processors.pipeline import CONFIG, job, settings_on, until
+from tests.processors.pipeline import CONFIG, job, removed_before, settings_on, until
 from views.story import StoryReader, read_story
 from views.story_entity import Entity
 from views.story_event import Event, Story
+from views.story_judged import SLACK_MS
 
 pytestmark = pytest.mark.anyio
 
@@ -102,8 +105,8 @@ class Office:
             await self.send(RULES, entry.account.encode(), encode(entry))
         return outcome
 
-    async def tell(self, change: EntityChange, sink: str = "mirror", **more: Any) -> None:
-        """Write what became of a change at a sink."""
+    async def tell(self, change: EntityChange, sink: str = "mirror", *, at_ms: int | None = None, **more: Any) -> None:
+        """Write what became of a change at a sink, now or at a time of its own."""
         told = Delivery(
             change_id=change.id,
             sequence=change.sequence,
@@ -113,7 +116,14 @@ class Office:
             sink=sink,
             **{"outcome": "delivered", "reason": "", "attempts": 1, "latency_ms": 12, **more},
         )
-        await self.send(DELIVERIES, change.key.encode(), encode(told))
+        if at_ms is None:
+            await self.send(DELIVERIES, change.key.encode(), encode(told))
+            return
+        async with AIOKafkaProducer(bootstrap_servers=self.kafka.bootstrap_servers) as producer:
+            partitions = await self.reader.partitions(self.kafka.topic_prefix + DELIVERIES.name)
+            home = partition_of(change.key.encode(), [one.number for one in partitions])
+            topic, key = partitions[0].topic, change.key.encode()
+            await producer.send_and_wait(topic, encode(told), key, home, timestamp_ms=at_ms)
 
     async def bury(self, change: EntityChange, stage: str) -> Position:
         """Write a sink's dead letter."""
@@ -234,7 +244,7 @@ async def test_a_story_holds_everything_from_the_webhook_to_the_redriven_dead_le
     assert any("given up by processors" in text and "bad-action" in text for text in texts(found.events, "dead letter"))
     assert texts(found.events, "resolution") == [f"dead letter {place} redriven"]
     assert kinds(found.events)[0] == "rules"
-    assert (found.missing, found.waiting, found.window_open) == ((), (), False)
+    assert (found.judged.missing, found.judged.waiting, found.window_open) == ((), (), False)
 
 
 async def test_commands_and_results_are_told_also_of_what_created_the_entity(office: Office) -> None:
@@ -278,14 +288,14 @@ async def test_what_the_processors_have_not_sent_and_what_no_sink_has_told_of_is
     await office.post(job(7))
     (change,) = (await office.consolidate()).changes
     found = await office.story()
-    assert (found.missing, found.waiting) == ((), (change.id,))
+    assert (found.judged.missing, found.judged.waiting) == ((), (change.id,))
     await office.post(job(7))
     found = await office.story()
     assert found.window_open
     await office.send(WEBHOOKS, b"acme", json.dumps(QUICK).encode(), ((CONTROL_HEADER, b"rules"),))
     found = await office.story()
     assert not found.window_open
-    assert len(found.missing) == 1
+    assert len(found.judged.missing) == 1
 
 
 async def test_without_a_trace_others_of_the_same_id_are_named(office: Office) -> None:
@@ -305,6 +315,60 @@ async def test_what_comes_later_is_read_from_where_reading_ended(office: Office)
         assert await reader.catch_up() == []
         await office.post(job(7))
         assert [event.facts["message_id"] for event in await reader.catch_up() if event.kind == "webhook"] == ["m-2"]
+
+
+async def test_windows_whose_changes_retention_has_removed_are_not_called_missing(office: Office) -> None:
+    await apply_rules(office.kafka, {"acme": QUICK})
+    for _ in range(2):
+        await office.post(job(7))
+        outcome = await office.consolidate()
+    assert len(outcome.changes) == 2
+    for partition in await office.reader.partitions(office.kafka.topic_prefix + CHANGES.name):
+        if end := await office.reader.end(partition):
+            await removed_before(office.kafka, partition, end)
+    found = (await office.story()).judged
+    assert (found.missing, found.windows_unjudged) == ((), 2)
+
+
+async def test_an_outcome_that_came_after_the_end_is_not_called_missing(office: Office) -> None:
+    await apply_rules(office.kafka, {"acme": QUICK})
+    await office.post(job(7))
+    (change,) = (await office.consolidate()).changes
+    until_ms = time.time_ns() // 1_000_000 + 1
+    late_ms = until_ms + SLACK_MS + 1
+    await office.tell(change, at_ms=late_ms)
+    found = (await office.story(until_ms=until_ms)).judged
+    assert (found.waiting, found.told_by_ms) == ((change.id,), until_ms + SLACK_MS)
+    found = (await office.story()).judged
+    assert (found.waiting, found.told_by_ms) == ((), None)
+
+
+async def test_records_on_the_rules_topic_that_are_no_rules_are_passed_over_and_told(office: Office, run: Run) -> None:
+    await apply_rules(office.kafka, {"acme": QUICK})
+    for junk in (b"junk", b"[]", b"null", encode({"account": "acme"})):
+        await office.send(RULES, b"acme", junk)
+    await office.post(job(7))
+    code, printed, _ = await run("job/7", "--account", "acme")
+    assert code == 0
+    assert "4 records on tradewind.rules passed over: no rules are in it" in printed
+
+
+async def test_rules_that_this_configuration_does_not_allow_are_told_in_a_sentence(office: Office) -> None:
+    position = await office.post(job(8))
+    rules = {"default": {"quiet_ms": 300, "ceiling_ms": 900_000}, "types": {}}
+    at = {"topic": position.partition.topic, "partition": position.partition.number, "offset": -1}
+    await office.send(RULES, b"acme", encode({"account": "acme", "version": "1", "rules": rules, **at}))
+    with pytest.raises(SettingsError, match=r"rules of acme that are none here: .*<= 2000 does not hold"):
+        await office.story()
+
+
+async def test_a_sinks_name_from_outside_does_nothing_to_the_terminal(office: Office, run: Run) -> None:
+    await apply_rules(office.kafka, {"acme": QUICK})
+    await office.post(job(7))
+    await office.tell((await office.consolidate()).changes[0], "\x1b[2J\u202e")
+    _, printed, _ = await run("job/7", "--account", "acme")
+    assert "\\x1b[2J\\u202e: 1 delivered" in printed
+    assert not {"\x1b", "\u202e"} & set(printed)
 
 
 # -- the command ---------------------------------------------------------------------------------------------------
@@ -348,7 +412,7 @@ async def test_an_entity_without_a_trace_is_an_exit_code_and_a_sentence(office: 
         (("job", "--account", "acme"), "an entity is written type/id, as in job/123"),
         (("job/x", "--account", "acme"), "an entity is written type/id, as in job/123"),
         (("job/7", "--account", "acm"), "did you mean acme?"),
-        (("job/7", "--account", "acme", "--since", "soon"), "--since: a time is written"),
+        (("job/7", "--account", "acme", "--since", "soon"), "--since: 'soon' is no time"),
         (("job/7", "--account", "acme", "--since", "2999-01-01"), "--since: 2999-01-01 lies ahead"),
         (("job/7", "--account", "acme", "--since", "1h", "--until", "2h"), "is not after --since"),
         (("job/7", "--account", "acme", "--follow", "--until", "1h"), "leave one out"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from processors.consolidator import Consolidator
 from processors.notification import Notification
 from processors.rules import AccountRules, EntityRule, read_rules
+from processors.why_filtered import why_filtered
 from processors.window import Origin
 from schemas.change import EntityChange
 from schemas.pipeline import PipelineTimes
@@ -21,8 +23,9 @@ from schemas.record import LogRecord
 from tests.processors.strategies import ACCOUNTS, RULES, Log, logs
 from views.story_entity import Entity
 from views.story_event import Event
-from views.story_log import LogStory
-from views.story_why import why_filtered
+from views.story_lines import verdicts_of
+from views.story_log import TOGETHER, LogStory
+from views.story_sightings import Sightings
 
 ENTITIES = tuple(
     Entity(account=account, type=kind, id=number)
@@ -40,8 +43,8 @@ def origin_of(log: Log) -> Origin:
     return Origin(log.topic, log.partition, log.epoch)
 
 
-def told(log: Log, entity: Entity, *, at_once: int) -> tuple[LogStory, list[Event]]:
-    story, events = LogStory(entity, origin_of(log), log.times, rules_of(log)), []
+def told(log: Log, entity: Entity, *, at_once: int, together: int = TOGETHER) -> tuple[LogStory, list[Event]]:
+    story, events = LogStory(entity, origin_of(log), log.times, rules_of(log), together=together), []
     for start in range(0, len(log.records), at_once):
         events += story.feed(log.records[start : start + at_once])
     return story, events
@@ -56,11 +59,15 @@ def merged_places(changes: Sequence[EntityChange]) -> list[tuple[int, int]]:
     return [(source.offset, source.index) for change in changes for source in change.sources]
 
 
-@given(log=logs(), entity=st.sampled_from(ENTITIES), at_once=st.sampled_from((1, 7, 1000)))
+few = st.sampled_from((0, 1, TOGETHER))
+"""So many notifications of a webhook are told one by one."""
+
+
+@given(log=logs(), entity=st.sampled_from(ENTITIES), at_once=st.sampled_from((1, 7, 1000)), together=few)
 def test_the_windows_of_the_story_are_the_changes_that_the_core_makes_of_the_whole_log(
-    log: Log, entity: Entity, at_once: int
+    log: Log, entity: Entity, at_once: int, together: int
 ) -> None:
-    story, events = told(log, entity, at_once=at_once)
+    story, events = told(log, entity, at_once=at_once, together=together)
     changes = changes_of(log, entity)
     windows = [event.facts for event in events if event.kind == "window"]
     assert [one["change_id"] for one in windows] == [change.id for change in changes]
@@ -81,8 +88,22 @@ def test_what_opens_and_joins_windows_is_what_the_changes_were_merged_from(log: 
     assert opened == len(story.changes) + story.window_open
 
 
-@given(log=logs(most=20))
-def test_the_verdicts_of_all_entities_together_are_the_cores_ledger(log: Log) -> None:
+@given(log=logs(), entity=st.sampled_from(ENTITIES), together=few)
+def test_told_together_as_many_become_the_same_as_told_one_by_one(log: Log, entity: Entity, together: int) -> None:
+    alone, apart = told(log, entity, at_once=1000, together=1000)
+    story, events = told(log, entity, at_once=1000, together=together)
+    by_record: list[Counter[tuple[int, str]]] = [Counter(), Counter()]
+    for counted, those in zip(by_record, (apart, events), strict=True):
+        for event in those:
+            if event.kind == "webhook":
+                for verdict, count in verdicts_of([event]).items():
+                    counted[event.facts["offset"], verdict] += count
+    assert by_record[0] == by_record[1]
+    assert (story.window_open, story.changes) == (alone.window_open, alone.changes)
+
+
+@given(log=logs(most=20), together=few)
+def test_the_verdicts_of_all_entities_together_are_the_cores_ledger(log: Log, together: int) -> None:
     # Alone in the log, so that no element is about anything but these entities.
     core = Consolidator(origin_of(log), log.times, rules_of(log))
     core.feed(log.records)
@@ -91,8 +112,8 @@ def test_the_verdicts_of_all_entities_together_are_the_cores_ledger(log: Log) ->
     for account in ACCOUNTS:
         for kind in types:
             for number in numbers:
-                _, events = told(log, Entity(account=account, type=kind, id=number), at_once=1000)
-                verdicts.update(event.facts["verdict"] for event in events if event.kind == "webhook")
+                entity = Entity(account=account, type=kind, id=number)
+                verdicts.update(verdicts_of(told(log, entity, at_once=1000, together=together)[1]))
     assert verdicts["repeat"] == core.ledger.duplicates
     assert verdicts["filtered"] == core.ledger.filtered
     assert verdicts["opened"] + verdicts["joined"] == core.ledger.merged + core.open_notifications
@@ -274,3 +295,56 @@ def test_an_entity_of_the_same_id_and_another_type_is_noticed() -> None:
     record = next(log_of((0, b"acme", body("m1", element(kind="quote")), ())))
     assert story.feed([record, replace(record, offset=1, key=b"bolt")]) == []
     assert story.namesakes == {"acme/quote/7": 1}
+
+
+# -- what it costs -------------------------------------------------------------------------------------------------
+
+
+def test_thousands_of_notifications_in_one_webhook_are_one_event_that_counts_them() -> None:
+    entries = [element(userId=at % 2, action="renamed" if at % 50 == 0 else "updated") for at in range(4_000)]
+    rules = {"default": {"ignore_users": [0], "quiet_ms": 1_500, "ceiling_ms": 1_500}, "types": {}}
+    value = body("m1", *entries)
+    events = events_of(
+        (0, b"acme", json.dumps(rules).encode(), RULES), (1, b"acme", value, ()), (2, b"acme", value, ())
+    )
+    _, first, bad, again, bad_again = events
+    assert first.facts["verdicts"] == {"opened": 1, "joined": 1_999, "filtered": 1_920}
+    assert first.text == "3,920 notifications in one webhook: 1 opens a window, 1,999 joined the window, 1,920 filtered"
+    assert again.facts["verdicts"] == {"repeat": 3_920}
+    assert bad.facts["verdicts"] == bad_again.facts["verdicts"] == {"quarantined": 80}
+    assert bad.text.startswith("80 elements about it could not be read, the first: action is 'renamed'")
+    assert verdicts_of(events).total() == 8_000
+
+
+def test_one_of_many_that_comes_again_alone_is_said_to_repeat_them() -> None:
+    many = [element() for _ in range(TOGETHER + 1)]
+    events = events_of((0, b"acme", body("m1", *many), ()), (700, b"acme", body("m1", element()), ()))
+    assert events[1].facts["verdict"] == "repeat"
+    assert "a repeat of what came 700 ms before, sent again" in events[1].text
+
+
+def test_a_story_keeps_no_bodies() -> None:
+    story = LogStory(JOB, Origin("w", 3, 1), logs_times(), {})
+    padding = "p" * 500_000
+    tracemalloc.start()
+    try:
+        for offset in range(20):
+            value = json.dumps({"messageId": f"m{offset}", "data": [element()], "padding": padding}).encode()
+            story.feed([LogRecord(offset=offset, timestamp=1_000_000 + offset, key=b"acme", value=value)])
+            del value
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * len(padding)
+
+
+def test_sightings_older_than_the_horizon_are_forgotten_and_all_of_them_when_the_clock_steps_back() -> None:
+    seen, record = Sightings(100), LogRecord(offset=1, timestamp=5)
+    for at_ms in range(0, 1_000, 50):
+        seen.put(f"m{at_ms}", 0, record, at_ms)
+    assert [at_ms for at_ms in range(0, 1_000, 50) if seen.of(f"m{at_ms}", 0)] == [850, 900, 950]
+    seen.put("m850", None, record, 960)
+    assert seen.of("m850", 7)
+    assert len(seen) == 3
+    seen.put("m", 0, record, 10)
+    assert len(seen) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -23,7 +25,7 @@ from runtime.broker_config import free_port
 from runtime.kafka import KafkaError, LogReader, Partition, Producer, acknowledged
 from runtime.kafka.topics import ensure_topics, open_admin
 from runtime.settings import KafkaSettings
-from schemas.change import change_record
+from schemas.change import FieldChange, change_record
 from schemas.errors import SettingsError
 from schemas.record import LogRecord
 from schemas.topics import CHANGES, Topic
@@ -221,6 +223,7 @@ async def test_filters_and_json_show_what_was_asked_for(
         ((), ["job/7", "job/8", "quote/7"]),
         (("--id", "007"), ["job/7", "quote/7"]),
         (("--id", "Job/7"), ["job/7"]),
+        (("--id", "job/8", "--id", "quote/7"), ["job/8", "quote/7"]),
         (("--account", "bolt", "--action", "deleted"), ["job/8"]),
         (("--type", "QUOTE", "--type", "invoice"), ["quote/7"]),
     ):
@@ -250,7 +253,7 @@ async def test_dead_letters_of_a_stage_are_shown_and_strange_records_are_told(
     ("arguments", "sentence"),
     [
         (("--no-follow",), "--no-follow shows what is there already"),
-        (("--since", "yesterday"), "--since: a time is written"),
+        (("--since", "yesterday"), "--since: 'yesterday' is no time"),
         (("--since", "2199-01-01"), "--since: 2199-01-01 lies ahead"),
     ],
 )
@@ -267,6 +270,47 @@ async def test_what_may_be_mistyped_is_said(office: Office, config: Path, capsys
     assert printed == ""
     assert "no account 'acne' is known to the configuration; did you mean acme?" in " ".join(told.split())
     assert "did you mean job?" in told
+
+
+def mute(config: Path, port: int) -> None:
+    """From now on the broker is whoever listens there."""
+    here, lines = f'bootstrap_servers = "127.0.0.1:{port}"', config.read_text().splitlines()
+    config.write_text("\n".join(here if line.startswith("bootstrap_servers") else line for line in lines))
+
+
+async def test_json_on_a_terminal_holds_nothing_that_the_terminal_would_obey(office: Office, config: Path) -> None:
+    await send_changes(office)
+    evil = "\x9b2J\u202e\x7f"
+    key, value, headers = change_record(replace(change(4, 9), changeset=(FieldChange("note", None, evil),)))
+    await acknowledged(await office.producer.send(office.name(CHANGES), key=key, value=value, headers=headers))
+    command = (sys.executable, "-m", "cli.main", "tail", "changes", "--since", "1h", "--json", "--config", str(config))
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        process = await asyncio.create_subprocess_exec(*command, stdout=theirs, stderr=PIPE)
+        os.close(theirs)
+        printed = b""
+        while printed.count(b"\n") < 4:
+            printed += await asyncio.to_thread(terminal.read, 2**16)
+        process.send_signal(signal.SIGINT)
+        await process.wait()
+    lines = printed.decode().splitlines()
+    assert all(line.isprintable() for line in lines)
+    told = {one["entity_id"]: one["changeset"] for one in (json.loads(line)["change"] for line in lines)}
+    assert told["9"][0]["new_value"] == evil
+
+
+async def test_a_broker_that_does_not_answer_is_said_in_a_sentence(config: Path) -> None:
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)  # until the other side has had enough
+        writer.close()
+
+    async with await asyncio.start_server(silence, "127.0.0.1", 0) as server, asyncio.timeout(120):
+        mute(config, server.sockets[0].getsockname()[1])
+        command = (sys.executable, "-m", "cli.main", "tail", "changes", "--config", str(config))
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+        printed, told = await process.communicate()
+    assert (process.returncode, printed) == (1, b"")
+    assert told.decode().splitlines() == ["tradewind: Kafka: KafkaError: no answer within 5 s"]
 
 
 @pytest.mark.parametrize("how", ["interrupted", "nobody reads"])

@@ -16,8 +16,8 @@ from schemas.record import LogRecord
 from schemas.topics import REDRIVE_TO_HEADER
 from tests.sinks.letter_making import letter_record, reason
 from tests.sinks.making import change
-from views.tail_columns import Columns, shown_span
-from views.tail_filter import About, Wanted, plain_id
+from views.tail_columns import Columns
+from views.tail_filter import About, Wanted, plain_id, read_id
 from views.tail_lines import CHANGES_VIEW, DELIVERIES_VIEW, change_line, delivery_line, letter_line
 
 DELIVERY = Delivery(
@@ -90,8 +90,8 @@ def test_a_webhook_that_is_a_dead_letter_names_the_first_of_its_entities_and_how
     body = {"data": [{"entity": {"type": "Job", "id": "007"}}, {"entity": {"type": "quote", "id": 2}}]}
     line = letter_line(letter_record(reason(stage="processors"), key=b"acme", value=encode(body)))
     assert line.cells[1] == "job/007 +1"
-    assert Wanted(types={"job"}, ids={"7"})(line.about)
-    assert not Wanted(types={"quote"}, ids={"7"})(line.about)
+    assert Wanted(types={"job"}, ids={("", "7")})(line.about)
+    assert not Wanted(types={"quote"}, ids={("", "7")})(line.about)
 
 
 def test_what_a_person_did_about_a_letter_is_a_line_too() -> None:
@@ -116,10 +116,13 @@ def test_what_is_none_of_ours_is_refused(value: bytes | None) -> None:
     ("wanted", "meant"),
     [
         (Wanted(), True),
-        (Wanted(accounts={"acme"}, types={"job"}, ids={"7"}, sinks={"forward"}, outcomes={"skipped"}), True),
+        (Wanted(accounts={"acme"}, types={"job"}, ids={("", "7")}, sinks={"forward"}, outcomes={"skipped"}), True),
         (Wanted(accounts={"bolt"}), False),
         (Wanted(types={"quote"}), False),
-        (Wanted(ids={"8"}), False),
+        (Wanted(ids={("", "8")}), False),
+        (Wanted(ids={("job", "7"), ("quote", "8")}), True),
+        (Wanted(ids={("job", "8"), ("quote", "7")}), False),
+        (Wanted(types={"quote"}, ids={("job", "7")}), False),
         (Wanted(sinks={"forward/crm"}), True),
         (Wanted(sinks={"forward/cr"}), False),
         (Wanted(outcomes={"delivered"}), False),
@@ -138,6 +141,10 @@ def test_leading_zeros_of_an_id_do_not_matter(found: str, plain: str) -> None:
     assert plain_id(found) == plain
 
 
+def test_an_id_is_meant_of_its_type_if_it_has_one() -> None:
+    assert [read_id(text) for text in ("007", "Job/007", "x/y/1")] == [("", "7"), ("job", "7"), ("x/y", "1")]
+
+
 def test_columns_grow_with_what_comes_and_never_shrink() -> None:
     columns = Columns(CHANGES_VIEW)
     narrow = columns.padded(("a", "b", "c", "1", "quiet", "x"))
@@ -151,19 +158,3 @@ def test_columns_grow_with_what_comes_and_never_shrink() -> None:
 def test_nothing_in_a_record_reaches_the_terminal_as_a_control_character() -> None:
     line = delivery_line(LogRecord(offset=1, timestamp=5, value=encode(replace(DELIVERY, reason="\x1b[2J\n"))))
     assert Columns(DELIVERIES_VIEW).padded(line.cells)[-1] == "\\x1b[2J\\n"
-
-
-@pytest.mark.parametrize(
-    ("span_ms", "shown"),
-    [
-        (0, "0 ms"),
-        (999, "999 ms"),
-        (1_250, "1.2 s"),
-        (59_600, "60 s"),
-        (120_000, "2 min"),
-        (7_200_000, "2 h"),
-        (1e9, "12 d"),
-    ],
-)
-def test_a_span_is_written_in_the_largest_unit_that_leaves_a_figure(span_ms: float, shown: str) -> None:
-    assert shown_span(span_ms) == shown

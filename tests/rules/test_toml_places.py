@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.toml_places import Place, line_of, places_in
+from rules.toml_places import Place, line_of, places_in
 
 TRICKY = '''\
 # comment = 1

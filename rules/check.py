@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from processors.rules import AccountRules, read_rules
-from processors.rules_example_tables import Example, read_examples
-from processors.rules_findings import Finding, Findings
-from processors.rules_tables import EXAMPLES, RuleTables, Surroundings
-from processors.toml_places import places_in
+from rules.example_tables import Example, read_examples
+from rules.findings import Finding, Findings
+from rules.tables import EXAMPLES, RuleTables, Surroundings
+from rules.toml_places import places_in
+
+MAX_DEPTH = 100
+"""Levels of tables and arrays: a webhook's values can have no more, and rules have a few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +48,17 @@ def check_rules(text: str, around: Surroundings) -> CheckedRules:
     """Read the text of a rules file; nothing is raised, whatever it says."""
     try:
         data = tomllib.loads(text)
+        places = places_in(text)
     except tomllib.TOMLDecodeError as error:
         return _refused([_no_toml(text, str(error))])
     except RecursionError:
-        return _refused([Finding(severity="error", line=None, key="", reason="nested too deeply")])
-    findings = Findings(places_in(text))
+        return _refused([_too_deep(_deepest_line(text))])
+    except ValueError:
+        # Of tomllib's own making there is but one that is no TOMLDecodeError: Python's limit for integers.
+        return _refused([_too_long(text)])
+    if deep := [line for place, line in places.items() if len(place) > MAX_DEPTH]:
+        return _refused([_too_deep(min(deep))])
+    findings = Findings(places)
     rules = RuleTables(findings, around)
     rules.read(data)
     examples = read_examples(data.get(EXAMPLES, []), findings, around)
@@ -75,6 +86,27 @@ def same_rules(one: AccountRules, other: AccountRules) -> bool:
 
 def _refused(findings: Sequence[Finding]) -> CheckedRules:
     return CheckedRules(findings=findings, resolved={}, examples=(), silent=frozenset())
+
+
+def _too_deep(line: int) -> Finding:
+    return Finding(severity="error", line=line, key="", reason=f"nested more than {MAX_DEPTH} levels deep")
+
+
+def _deepest_line(text: str) -> int:
+    """About where the brackets are nested the deepest; those in strings count too."""
+    depths = accumulate(
+        sum(line.count(one) for one in "[{") - sum(line.count(one) for one in "]}") for line in text.split("\n")
+    )
+    opened = [line.count("[") + line.count("{") for line in text.split("\n")]
+    reached = [before + more for before, more in zip((0, *depths), opened, strict=False)]
+    return reached.index(max(reached)) + 1
+
+
+def _too_long(text: str) -> Finding:
+    most = sys.get_int_max_str_digits()
+    found = re.search(rf"[0-9](?:_?[0-9]){{{most}}}", text)
+    line = text.count("\n", 0, found.start() if found else 0) + 1
+    return Finding(severity="error", line=line, key="", reason=f"a number of more than {most:,} digits")
 
 
 def _no_toml(text: str, message: str) -> Finding:

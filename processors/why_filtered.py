@@ -1,10 +1,9 @@
-"""Pure: says in words what `EntityRule.keeps` decides without a word, and what a rule is."""
+"""Pure: says in words what `EntityRule.keeps` decides without a word."""
 
 from __future__ import annotations
 
 from processors.notification import Notification
-from processors.rules import AccountRules, EntityRule
-from views.story_event import duration
+from processors.rules import AccountRules
 
 
 def why_filtered(rules: AccountRules, notification: Notification) -> str | None:
@@ -28,20 +27,6 @@ def why_filtered(rules: AccountRules, notification: Notification) -> str | None:
 def place_of_rule(rules: AccountRules, entity_type: str) -> str:
     """Where the rule of a type stands in the account's rules: `types.job`, or `default`."""
     return f"types.{entity_type}" if entity_type in rules.types else "default"
-
-
-def rule_in_words(rule: EntityRule) -> str:
-    """The whole rule in a line."""
-    if not rule.keep:
-        return "everything is filtered"
-    words = [f"quiet {duration(rule.quiet_ms)}, ceiling {duration(rule.ceiling_ms)}"]
-    if rule.actions is not None:
-        words.append(f"only {_listed(rule.actions)}")
-    if rule.fields is not None:
-        words.append(f"updates only of {_listed(rule.fields)}")
-    if rule.ignore_users:
-        words.append("nothing by user " + _listed({str(user) for user in rule.ignore_users}))
-    return "; ".join(words)
 
 
 def _listed(names: frozenset[str] | set[str]) -> str:

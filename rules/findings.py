@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from processors.toml_places import Place, line_of
+from rules.toml_places import Place, line_of
+from schemas.suggestion import did_you_mean
 
 _NAMES = {dict: "a table", list: "an array", str: "a string", int: "an integer", bool: "true or false"}
+
+_LARGEST_SHOWN = 10**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +79,16 @@ class Findings:
             self.found.append(finding)
 
 
-def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """A suggestion: the known word that is closest, else all of them after `otherwise`."""
-    names = list(known)
-    if close := difflib.get_close_matches(word.lower(), names, n=1):
-        return f"did you mean {close[0]}?"
-    return f"{otherwise}: {', '.join(names)}" if otherwise and names else ""
-
-
 def shown(value: Any) -> str:
     """A value as the file spells it, cut where it is long."""
     if isinstance(value, bool):
         return str(value).lower()
-    text = f'"{value}"' if isinstance(value, str) else "a table" if isinstance(value, dict) else str(value)
+    if isinstance(value, list):
+        text = f"[{', '.join(map(shown, value))}]"
+    elif isinstance(value, int) and abs(value) > _LARGEST_SHOWN:
+        text = "a huge integer"  # Python refuses to write those of thousands of digits out
+    else:
+        text = f'"{value}"' if isinstance(value, str) else "a table" if isinstance(value, dict) else str(value)
     return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004 - about a line
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from processors.rules import builtin_rules, read_rules
-from processors.rules_file import check_rules_file, read_rules_file
-from processors.rules_tables import Surroundings
+from rules.file import check_rules_file, read_rules_file
+from rules.tables import Surroundings
 from schemas.errors import SettingsError
 
 CEILING_MS = 60_000
@@ -174,7 +174,22 @@ def test_the_resolved_rules_are_what_the_core_reads(file: Path) -> None:
             ":2: not valid TOML: Invalid value (at line 2, column 8); write true, in lower case",
         ),
         ("[defaults]\n\nkeep =", ":3: not valid TOML: Invalid value (at end of document)"),
-        ("a = " + "[" * 5_000, ": nested too deeply"),
+        ("a = " + "[" * 5_000, ":1: nested more than 100 levels deep"),
+        ("[defaults]\nfields = [\n" + "[" * 5_000, ":3: nested more than 100 levels deep"),
+        ("[defaults]\na" + ".a" * 200 + " = 1", ":2: nested more than 100 levels deep"),
+        ("# 1\n[defaults]\nquiet_s = 1" + "0" * 5_000, ":3: a number of more than 4,300 digits"),
+        (
+            "[defaults]\nquiet_s = 1" + "0" * 400,
+            ":2: defaults.quiet_s: a huge integer s is longer than anything can wait; write it like 2 or 0.5",
+        ),
+        (
+            "[defaults]\nquiet_s = 1e306",
+            ":2: defaults.quiet_s: 1e+306 s is longer than anything can wait; write it like 2 or 0.5",
+        ),
+        (
+            "[defaults]\nignore_users = [0x1" + "0" * 5_000 + "]",
+            ":2: defaults.ignore_users[0]: a huge integer is beyond what an id can be",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_line_the_key_the_reason_and_a_suggestion(

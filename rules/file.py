@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from processors.rules_check import CheckedRules, check_rules
-from processors.rules_findings import Finding
-from processors.rules_tables import Surroundings
+from rules.check import CheckedRules, check_rules
+from rules.findings import Finding
+from rules.tables import Surroundings
 from schemas.errors import SettingsError
 
 

@@ -9,11 +9,14 @@ from typing import Any
 
 from processors.notification import ENTITY_TYPE, MAX_ID
 from processors.rules import EntityRule, builtin_rules
-from processors.rules_findings import Findings, did_you_mean, shown, warn_of_type
-from processors.toml_places import Place
+from rules.findings import Findings, shown, warn_of_type
+from rules.toml_places import Place
+from schemas.suggestion import did_you_mean
 
 ACTIONS = ("created", "updated", "deleted")
 DEFAULTS, ACCOUNTS, TYPES, EXAMPLES = "defaults", "accounts", "types", "examples"
+LONGEST_S = MAX_ID // 1000
+"""Seconds: in milliseconds it is the largest integer that JSON is written with."""
 Part = Mapping[str, Any]
 """What one table says, as the core spells it: milliseconds and sorted arrays; None for a time that makes no sense."""
 
@@ -162,7 +165,7 @@ def _actions(findings: Findings, value: Any, place: Place) -> list[str]:
     items = findings.array(value, place, like='["created", "updated"]')
     for index, item in enumerate(items):
         if item not in ACTIONS:
-            hint = did_you_mean(str(item), ACTIONS, "there are")
+            hint = did_you_mean(shown(item).strip('"'), ACTIONS, "there are")
             findings.error((*place, index), f"{shown(item)} is no action", hint)
     return sorted({item for item in items if item in ACTIONS})
 
@@ -181,16 +184,20 @@ def _users(findings: Findings, value: Any, place: Place) -> list[int]:
             if abs(item) <= MAX_ID:
                 users.add(item)
             else:
-                findings.error((*place, index), f"{item} is beyond what an id can be")
+                findings.error((*place, index), f"{shown(item)} is beyond what an id can be")
     return sorted(users)
 
 
 def _seconds(findings: Findings, value: Any, place: Place) -> int | None:
     """Milliseconds."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    # Of integers without a look: those that are too large for a float cannot be asked.
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))):
         findings.error(place, f"expected a number of seconds, found {shown(value)}", "write it like 2 or 0.5")
         return None
-    if round(value * 1000) < 1:
+    if value > LONGEST_S:
+        findings.error(place, f"{shown(value)} s is longer than anything can wait", "write it like 2 or 0.5")
+        return None
+    if value <= 0 or round(value * 1000) < 1:
         findings.error(place, f"{shown(value)} s is no time to wait", "write 0.001 or more")
         return None
     return round(value * 1000)

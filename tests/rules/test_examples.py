@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from processors.rules import builtin_rules, read_rules
-from processors.rules_check import CheckedRules, check_rules, same_rules
-from processors.rules_example_tables import LIKE
-from processors.rules_examples import BEGINNING_MS, ExampleResult, Fault, notification_of, run_examples, tally
-from processors.rules_tables import Surroundings
+from rules.check import CheckedRules, check_rules, same_rules
+from rules.example_tables import LIKE
+from rules.examples import BEGINNING_MS, ExampleResult, Fault, notification_of, run_examples, tally
+from rules.tables import Surroundings
 from schemas.pipeline import PipelineTimes
 
 TIMES = PipelineTimes(horizon_s=600, memory_s=900, max_ceiling_s=300)
@@ -167,6 +167,8 @@ def errors_of(**said: str) -> list[str]:
     [
         ({"name": "7"}, "name: expected a string, found 7"),
         ({"account": "'acm'"}, "account: no account acm in the configuration; did you mean acme?"),
+        ({"account": "''"}, 'account: no account "" in the configuration; configured are: acme, bolt'),
+        ({"name": "[0x1" + "0" * 5_000 + "]"}, "name: expected a string, found [a huge integer]"),
         ({"account": "7"}, "account: expected a string, found 7"),
         ({"givne": "[]"}, "givne: unknown key; did you mean given?"),
         ({"given": "'x'"}, f'given: expected an array, found "x"; write it like [{LIKE}]'),
@@ -194,7 +196,9 @@ def test_a_bad_example_is_an_error_of_the_file(said: dict[str, str], told: str) 
         ("user", "9223372036854775808", "9223372036854775808 is beyond what an id can be"),
         ("message", "''", "expected 1 to 200 characters"),
         ("message", "3", "expected a string, found 3"),
-        ("fields", "['a']", 'expected a table, found [\'a\']; write it like { status = ["old", "new"] }'),
+        ("message", "0x1" + "0" * 5_000, "expected a string, found a huge integer"),
+        ("action", "[0x1" + "0" * 5_000 + "]", "[a huge integer] is not known; there are: created, updated, deleted"),
+        ("fields", "['a']", 'expected a table, found ["a"]; write it like { status = ["old", "new"] }'),
         ("closed_by", "'quiet'", "unknown key; known here: at, type, id, action, user, fields, message, happened"),
     ],
 )
@@ -224,6 +228,11 @@ def test_the_values_of_a_field_are_two_that_a_webhook_can_carry(pair: str, told:
         ("fields", "[1]", "fields[0]: expected a string, found 1"),
         ("closed_by", "'cut'", 'closed_by: "cut" is not known; there are: quiet, ceiling'),
         ("notifications", "'1'", 'notifications: expected an integer, found "1"'),
+        ("notifications", "0", "notifications: no change is made of 0 notifications"),
+        (
+            *("notifications", "99999999999999999999"),
+            "notifications: no change is made of 99999999999999999999 notifications",
+        ),
         ("action", "'gone'", 'action: "gone" is not known; there are: created, updated, deleted'),
         ("due", "-0.1", "due: expected seconds, from 0 to 86400, found -0.1; write it like 0.5"),
     ],

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from processors.notification import ENTITY_TYPE, MAX_ID, MAX_NAME
-from processors.rules_findings import Findings, did_you_mean, shown, warn_of_type
-from processors.rules_tables import ACTIONS, EXAMPLES, Surroundings
-from processors.toml_places import Place
+from rules.findings import Findings, shown, warn_of_type
+from rules.tables import ACTIONS, EXAMPLES, Surroundings
+from rules.toml_places import Place
 from schemas.change import ClosedBy
 from schemas.encoding import decode, encode
+from schemas.suggestion import did_you_mean
 
 LONGEST_S = 86_400
 """How long an example may last, by its own time."""
@@ -84,10 +85,11 @@ class _Reader:
         findings = self._findings
         table = self._table(data, ("name", "account", "given", "expect"), place, needed=("account", "given", "expect"))
         name, account = table.get("name", f"example {place[-1]}"), table.get("account", "")
-        findings.is_a(str, name, (*place, "name"))
-        if findings.is_a(str, account, (*place, "account")) and account not in ("", *self._around.accounts):
+        name = name if findings.is_a(str, name, (*place, "name")) else ""
+        account = account if findings.is_a(str, account, (*place, "account")) else ""
+        if account not in self._around.accounts and isinstance(table.get("account"), str):
             hint = did_you_mean(account, self._around.accounts, "configured are")
-            findings.error((*place, "account"), f"no account {account} in the configuration", hint)
+            findings.error((*place, "account"), f"no account {account or shown('')} in the configuration", hint)
         given: list[Given] = []
         where = (*place, "given")
         for index, item in enumerate(findings.array(table.get("given", []), where, like=f"[{LIKE}]")):
@@ -100,7 +102,7 @@ class _Reader:
         wanted = findings.array(table.get("expect", []), where, like='[{ type = "job", id = 1 }]')
         expect = [self._expected(item, (*where, index)) for index, item in enumerate(wanted)]
         line = findings.places.get(place)
-        return Example(name=str(name), account=str(account), line=line, given=given, expect=expect)
+        return Example(name=name, account=account, line=line, given=given, expect=expect)
 
     def _table(self, data: Any, known: Sequence[str], place: Place, needed: Sequence[str]) -> dict[str, Any]:
         table = self._findings.table(data, known, place)
@@ -116,7 +118,7 @@ class _Reader:
         at_ms = self._time(table.get("at", 0), (*place, "at"))
         user = table.get("user")
         if user is not None and self._findings.is_a(int, user, (*place, "user")) and abs(user) > MAX_ID:
-            self._findings.error((*place, "user"), f"{user} is beyond what an id can be")
+            self._findings.error((*place, "user"), f"{shown(user)} is beyond what an id can be")
         message = table.get("message", f"message {place[1:]}")
         where = (*place, "message")
         if self._findings.is_a(str, message, where) and not 0 < len(message) <= MAX_NAME:
@@ -130,7 +132,7 @@ class _Reader:
             action=self._one_of(table.get("action", "updated"), ACTIONS, (*place, "action")),
             user=user,
             fields=None if fields is None else self._values(fields, (*place, "fields")),
-            message=str(message),
+            message=message if isinstance(message, str) else "",
         )
 
     def _expected(self, data: Any, place: Place) -> Expected:
@@ -140,8 +142,8 @@ class _Reader:
             said["action"] = self._one_of(table["action"], ACTIONS, (*place, "action"))
         if "fields" in table:
             said["fields"] = self._names_or_values(table["fields"], (*place, "fields"))
-        if "notifications" in table and self._findings.is_a(int, table["notifications"], (*place, "notifications")):
-            said["notifications"] = table["notifications"]
+        if "notifications" in table:
+            said["notifications"] = self._count(table["notifications"], (*place, "notifications"))
         if "closed_by" in table:
             # No instant of an example is a cut, and no clock of it is set back.
             known = [name for name in get_args(ClosedBy) if name in ("quiet", "ceiling")]
@@ -180,13 +182,23 @@ class _Reader:
             return 0
         entity_id: int = value
         if not 0 <= entity_id <= MAX_ID:
-            self._findings.error(place, f"{entity_id} is no id")
+            self._findings.error(place, f"{shown(entity_id)} is no id")
         return entity_id
 
+    def _count(self, value: Any, place: Place) -> int:
+        if not self._findings.is_a(int, value, place):
+            return 0
+        count: int = value
+        if not 0 < count <= MAX_ID:
+            self._findings.error(place, f"no change is made of {shown(count)} notifications")
+        return count
+
     def _one_of(self, value: Any, known: Sequence[str], place: Place) -> str:
-        if value not in known:
-            self._findings.error(place, f"{shown(value)} is not known", did_you_mean(str(value), known, "there are"))
-        return str(value)
+        if isinstance(value, str) and value in known:
+            return value
+        word = shown(value).strip('"')
+        self._findings.error(place, f"{shown(value)} is not known", did_you_mean(word, known, "there are"))
+        return ""
 
     def _names_or_values(self, value: Any, place: Place) -> list[str] | Mapping[str, tuple[Any, Any]]:
         if not isinstance(value, list):

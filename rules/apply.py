@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from processors.rules import AccountRules, builtin_rules, read_rules, rules_version
-from processors.rules_check import same_rules
-from processors.rules_history import RulesLog
+from rules.check import same_rules
+from rules.history import RulesLog
 from runtime.kafka import Position, Producer, acknowledged
 from runtime.settings import KafkaSettings
 from schemas.encoding import encode

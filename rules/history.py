@@ -91,12 +91,13 @@ async def read_rules_log(
     """
     prefix = settings.kafka.topic_prefix
     partitions = await reader.partitions(prefix + WEBHOOKS.name)
+    # Before the copies: what the processors copy meanwhile is then in what is read of the raw log.
+    committed = await committed_offsets(settings.kafka, settings.processors.group)
     copies, foreign = await _copies(reader, prefix + RULES.name)
     known = {copy.entry.account for copy in copies}
     wanted = [*dict.fromkeys((*settings.accounts, *sorted(known)) if accounts is None else accounts)]
     numbers = [partition.number for partition in partitions]
     homes = {name: Partition(partitions[0].topic, partition_of(name.encode(), numbers)) for name in wanted}
-    committed = await committed_offsets(settings.kafka, settings.processors.group)
     found = {_place(copy): copy for copy in copies if copy.entry.account in homes}
     beginnings: dict[Partition, int] = {}
     stretches: dict[Partition, tuple[int, int]] = {}

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from processors.consolidator import Consolidator, Ledger
 from processors.notification import Notification, parse
 from processors.rules import AccountRules, read_rules
-from processors.rules_example_tables import Example, Expected, Given
-from processors.rules_findings import shown
 from processors.window import Origin
+from rules.example_tables import Example, Expected, Given
+from rules.findings import shown
 from schemas.change import EntityChange
 from schemas.encoding import encode, encode_canonical
 from schemas.pipeline import PipelineTimes
