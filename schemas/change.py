@@ -74,7 +74,7 @@ class EntityChange:
     sources: tuple[Source, ...] = field(metadata={"description": "the first merged notifications; at most 32"})
     rules_version: str = field(
         metadata={
-            "description": "hash of the account's rules in force, or builtin; with replay- before it if a replay used other rules"
+            "description": "hash of the account's rules in force, or builtin; after replay-: those given to a replay"
         }
     )
 
