@@ -17,10 +17,13 @@ COPY cli cli
 COPY demo demo
 COPY ingest ingest
 COPY processors processors
+COPY replay replay
+COPY rules rules
 COPY runtime runtime
 COPY schemas schemas
 COPY servicetrade servicetrade
 COPY sinks sinks
+COPY views views
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && python -m pip --python /opt/tradewind/bin/python install --no-deps --no-index dist/*.whl
 

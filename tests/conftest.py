@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -11,6 +12,10 @@ from hypothesis import HealthCheck, settings
 
 from runtime.broker import running_broker
 from runtime.settings import KafkaSettings
+
+# Whoever starts the tests in the background has Ctrl-C ignored, and so would every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Random tests are repeatable: the same examples on every machine.
 settings.register_profile(
