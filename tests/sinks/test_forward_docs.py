@@ -1,4 +1,4 @@
-"""What docs/sinks.md tells a subscriber to copy works, and its settings are settings."""
+"""What docs/sinks.md tells a subscriber to copy works, examples/subscriber.py too, and its settings are settings."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ import time
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import anyio
 import pytest
+from anyio import fail_after, open_process
 
+from examples.subscriber import is_genuine, is_news
+from runtime.broker_config import free_port
 from runtime.sink_settings import CustomSettings, SinksSettings, SubscriberSettings
 from runtime.toml_reader import Secret, read_toml
-from sinks.forward_http import open_sender
+from schemas.errors import RetryLater
+from sinks.forward_http import Sender, open_sender
 from sinks.forward_message import body_of, signed_headers
 from tests.sinks.making import arrived, change
 from tests.sinks.subscriber import Request, subscriber
@@ -30,15 +34,6 @@ NEW, OLD = (f"whsec_{b64encode(bytes([number]) * 32).decode()}" for number in (1
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
-
-
-@pytest.fixture
-def copied() -> dict[str, Any]:
-    """The functions that a subscriber copies."""
-    (source,) = [block for block in blocks("python") if "def is_genuine" in block]
-    names: dict[str, Any] = {}
-    exec(compile(source, "sinks.md", "exec"), names)  # noqa: S102 (that is the point)
-    return names
 
 
 async def a_request(secret: str) -> Request:
@@ -58,15 +53,15 @@ async def a_request(secret: str) -> Request:
 
 
 @pytest.mark.anyio
-async def test_the_copied_code_takes_what_the_sink_sends(copied: dict[str, Any]) -> None:
+async def test_the_copied_code_takes_what_the_sink_sends() -> None:
     request = await a_request(f"{OLD} {NEW}")
     for secret in (OLD, NEW):
-        assert copied["is_genuine"](secret, request.headers, request.body)
+        assert is_genuine(secret, request.headers, request.body)
 
 
 @pytest.mark.anyio
-async def test_the_copied_code_takes_nothing_else(copied: dict[str, Any]) -> None:
-    request, is_genuine = await a_request(OLD), copied["is_genuine"]
+async def test_the_copied_code_takes_nothing_else() -> None:
+    request = await a_request(OLD)
     assert not is_genuine(NEW, request.headers, request.body)
     assert not is_genuine(OLD, request.headers, request.body + b" ")
     for header, value in (
@@ -82,12 +77,53 @@ async def test_the_copied_code_takes_nothing_else(copied: dict[str, Any]) -> Non
     assert not is_genuine(OLD, late, b"{}")
 
 
-def test_the_copied_code_tells_repeats(copied: dict[str, Any]) -> None:
+def test_the_copied_code_tells_repeats() -> None:
     database = sqlite3.connect(":memory:")
     numbers = [(1, 1), (2, 1), (2, 1), (1, 1), (1, 2), (3, 1)]
     changes = [json.loads(arrived(change(*one)).record.value or b"") for one in numbers]
-    assert [copied["is_news"](database, one) for one in changes] == [True, True, False, False, True, True]
+    assert [is_news(database, one) for one in changes] == [True, True, False, False, True, True]
     database.close()
+
+
+@pytest.mark.anyio
+async def test_the_example_takes_changes_and_refuses_what_nobody_signed(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "whsec").write_text(NEW)
+    command = [
+        sys.executable,
+        "-m",
+        "examples.subscriber",
+        str(tmp_path / "whsec"),
+        str(tmp_path / "seen.db"),
+        str(port),
+    ]
+    async with await open_process(command, cwd=ROOT) as process:
+        assert process.stdout is not None
+        url, one = f"http://127.0.0.1:{port}/", change(1)
+        body = body_of(one, arrived(one).record.value or b"")
+        statuses = []
+        for secret in (OLD, NEW, NEW):
+            settings = SubscriberSettings(url=url, secret=Secret(secret), allow_private=True)
+            async with open_sender("example", settings) as sender:
+                with fail_after(30):
+                    statuses.append(await _answer(sender, one.id, body, settings))
+        printed = await process.stdout.receive()
+        process.kill()
+    assert statuses == [401, 204, 204]
+    assert printed.decode() == f"{one.account} {one.entity_type}/{one.entity_id} {one.action}\n"
+
+
+async def _answer(sender: Sender, message_id: str, body: bytes, settings: SubscriberSettings) -> int:
+    """Its status, once it listens."""
+    while True:
+        try:
+            answer = await sender.post(
+                body, lambda: signed_headers(message_id, body, settings.keys, now_s=int(time.time()))
+            )
+        except RetryLater:
+            await anyio.sleep(0.05)
+        else:
+            return answer.status
 
 
 def test_the_secret_that_is_made_as_written_is_one(tmp_path: Path) -> None:
