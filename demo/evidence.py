@@ -6,7 +6,7 @@ from typing import Any
 
 from demo.ledger import Evidence
 from demo.simulator import Control
-from demo.site import Site
+from demo.stage import Stage
 from runtime.database import Database
 from runtime.kafka import LogReader
 from schemas.encoding import decode
@@ -15,32 +15,32 @@ from schemas.topics import CHANGES, DEADLETTERS, DELIVERIES, WEBHOOKS, Topic
 from sinks.mirror_store import MirrorStore
 
 
-async def read_topic(reader: LogReader, site: Site, topic: Topic) -> list[LogRecord]:
+async def read_topic(reader: LogReader, stage: Stage, topic: Topic) -> list[LogRecord]:
     """Every record of a topic, partition by partition."""
     records: list[LogRecord] = []
-    for partition in await reader.partitions(site.settings.kafka.topic_prefix + topic.name):
+    for partition in await reader.partitions(stage.settings.kafka.topic_prefix + topic.name):
         start, stop = await reader.beginning(partition), await reader.end(partition)
         async for batch in reader.read(partition, start, stop):
             records += batch
     return records
 
 
-async def count_topic(reader: LogReader, site: Site, topic: Topic) -> int:
+async def count_topic(reader: LogReader, stage: Stage, topic: Topic) -> int:
     """How many records were ever appended to a topic."""
-    name = site.settings.kafka.topic_prefix + topic.name
+    name = stage.settings.kafka.topic_prefix + topic.name
     return sum([await reader.end(partition) for partition in await reader.partitions(name)])
 
 
-async def gather(site: Site, control: Control, reader: LogReader, store: Database) -> Evidence:
+async def gather(stage: Stage, control: Control, reader: LogReader, store: Database) -> Evidence:
     """Read everything; the topics in the order of the flow, so that nothing is missed that stands before."""
-    journals = {account.name: await control.journal(account.name) for account in site.accounts}
-    deliveries = await read_topic(reader, site, DELIVERIES)
-    changes = await read_topic(reader, site, CHANGES)
-    deadletters = await read_topic(reader, site, DEADLETTERS)
-    webhooks = await read_topic(reader, site, WEBHOOKS)
+    journals = {account.name: await control.journal(account.name) for account in stage.accounts}
+    deliveries = await read_topic(reader, stage, DELIVERIES)
+    changes = await read_topic(reader, stage, CHANGES)
+    deadletters = await read_topic(reader, stage, DEADLETTERS)
+    webhooks = await read_topic(reader, stage, WEBHOOKS)
     entities: dict[str, Any] = {}
     touched: set[str] = set()
-    for account in site.accounts:
+    for account in stage.accounts:
         found = await control.entities(account.name)
         unreadable = tuple(f"{kind}/" for kind in found["unreadable"])
         entities |= {f"{account.name}/{name}": entity for name, entity in found["entities"].items()}
@@ -61,4 +61,5 @@ async def gather(site: Site, control: Control, reader: LogReader, store: Databas
         },
         entities=entities,
         touched=frozenset(touched),
+        sinks=stage.sinks,
     )

@@ -39,6 +39,8 @@ class Evidence:
     """ServiceTrade's present entities by account/type/id."""
     touched: frozenset[str]
     """account/type/id of everything that changed and can be read, deleted or not."""
+    sinks: tuple[str, ...]
+    """At each of these every change has to have an outcome."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,7 +64,7 @@ class Ledger:
     lost_in_processing: int = 0
     """Notifications in the log that nothing accounts for."""
     lost_at_sink: int = 0
-    """Notifications in changes that have no outcome at the sink."""
+    """Notifications in changes that have no outcome at one of the sinks."""
     wrong_rows: list[str] = field(default_factory=list)
     """Entities whose row is missing or not what ServiceTrade has now."""
     surplus: int = 0
@@ -97,9 +99,12 @@ def account_for(evidence: Evidence, times: PipelineTimes) -> Ledger:
         difference = expected[key] - claimed[key]
         ledger.lost_in_processing += max(0, difference)
         ledger.surplus += max(0, -difference)
-    outcomes = {decode(record.value or b"")["change_id"] for record in evidence.deliveries}
+    told = [decode(record.value or b"") for record in evidence.deliveries]
+    outcomes = {(outcome["sink"], outcome["change_id"]) for outcome in told}
     ledger.lost_at_sink = sum(
-        change.notifications for change_id, change in changes.items() if change_id not in outcomes
+        change.notifications
+        for change_id, change in changes.items()
+        if any((sink, change_id) not in outcomes for sink in evidence.sinks)
     )
     ledger.rows = len(evidence.rows)
     ledger.wrong_rows = _wrong_rows(evidence, {change.key for change in changes.values()} - log.unheard)

@@ -7,29 +7,24 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from rich.console import Console
 
-from demo.evidence import count_topic, gather
-from demo.ledger import Ledger, account_for
+from demo.day import pass_day, settle, subscribe
+from demo.ledger import Ledger
 from demo.processes import start_pipeline, start_upstream, supervised
-from demo.screen import Figures, Screen
+from demo.screen import Screen
 from demo.simulator import Control
 from demo.site import RULES, Site, make_site
 from rules.apply import apply_rules
 from rules.file import read_rules_file
 from runtime.broker import PreparedBroker, prepare
-from runtime.database import Database, open_database
-from runtime.kafka import KafkaError, LogReader
+from runtime.database import open_database
+from runtime.kafka import LogReader
 from runtime.kafka.topics import ensure_topics
-from schemas.topics import CHANGES, DELIVERIES, WEBHOOKS
-from servicetrade.client import open_servicetrade
 
-SETTLE_S = 90.0
-"""How long the pipeline may take after the day to account for everything: windows close, retries end."""
 INTERRUPTED = 130
 
 
@@ -102,12 +97,12 @@ class _Demo:
             screen.say(f"up after {time.monotonic() - began:.1f} s; pids: {pids}")
             store = await stack.enter_async_context(open_database(site.settings.store))
             reader = await stack.enter_async_context(LogReader.open(kafka, client_id="demo"))
-            await _subscribe(site)
+            await subscribe(site, site.accounts)
             screen.say(f"logs in {site.folder / 'logs'}; kill any of these and watch")
             await control.start_day(notifications=notifications, duration_s=duration_s)
-            await _pass_the_day(screen, site, control, reader)
+            await pass_day(screen, site, control, reader)
             screen.say("the day is over; waiting until everything is accounted for")
-            ledger = await _settle(site, control, reader, store)
+            ledger = await settle(site, control, reader, store)
             screen.ledger(ledger, await control.accounts(), {name: supervisor.restarts(name) for name in names})
             if until is not None:
                 _tell_where(screen, site)
@@ -115,60 +110,6 @@ class _Demo:
                 screen.say("everything stays up; Ctrl-C stops it")
                 await until.wait()
         return 0 if ledger.balanced else 1
-
-
-async def _subscribe(site: Site) -> None:
-    """Register each account's webhook, over the session that the mirror will use as well."""
-    async with open_servicetrade(site.settings) as client:
-        for account in site.accounts:
-            hook = {
-                "hookUrl": site.hook_url(account),
-                "enabled": True,
-                "includeChangesets": True,
-                "entityEvents": None,
-            }
-            await client.account(account.name).create("webhook", hook)
-
-
-async def _pass_the_day(screen: Screen, site: Site, control: Control, reader: LogReader) -> None:
-    with screen.live():
-        while True:
-            day = await control.day()
-            figures = await _figures(site, day, reader)
-            if figures is not None:
-                screen.day(figures)
-            if day["done"]:
-                return
-            await asyncio.sleep(0.25)
-
-
-async def _figures(site: Site, day: Mapping[str, int], reader: LogReader) -> Figures | None:
-    """None while the broker is away: the day goes on without us looking."""
-    try:
-        async with asyncio.timeout(2):
-            stored, changes, delivered = [
-                await count_topic(reader, site, topic) for topic in (WEBHOOKS, CHANGES, DELIVERIES)
-            ]
-    except (KafkaError, TimeoutError):
-        return None
-    return Figures(
-        planned=day["planned_messages"], sent=day["sent"], stored=stored, changes=changes, delivered=delivered
-    )
-
-
-async def _settle(site: Site, control: Control, reader: LogReader, store: Database) -> Ledger:
-    """Wait until everything is accounted for; what is not after the deadline counts as lost."""
-    deadline = time.monotonic() + SETTLE_S
-    while True:
-        try:
-            ledger = account_for(await gather(site, control, reader, store), site.settings.pipeline)
-        except KafkaError:  # the broker is away, and will be back
-            if time.monotonic() > deadline:
-                raise
-        else:
-            if ledger.balanced or time.monotonic() > deadline:
-                return ledger
-        await asyncio.sleep(1)
 
 
 def _tell_where(screen: Screen, site: Site) -> None:

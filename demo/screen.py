@@ -94,7 +94,7 @@ class Screen:
             ("refused for good", ledger.refused_for_good, "given up after 3 attempts"),
             ("notifications", ledger.notifications, "elements of these webhooks"),
             ("duplicates dropped", ledger.duplicates, ""),
-            ("filtered", ledger.filtered, "by demo/rules.toml"),
+            ("filtered", ledger.filtered, "by the rules"),
             ("quarantined", ledger.quarantined, "unreadable: in the dead letters"),
             ("merged", ledger.merged, "into:"),
             ("changes", ledger.changes, f"{ledger.repeats} sent again after a crash"),

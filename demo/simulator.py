@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 import httpx
 
-from demo.site import DemoAccount
+from demo.stage import DemoAccount
 from schemas.errors import SupervisorError
 
 PAGE = 1000
@@ -67,6 +68,8 @@ class Control:
         except httpx.TransportError as error:
             # It keeps its world in memory: a new one would not know what the old one sent.
             raise SupervisorError("the simulated ServiceTrade is gone; only it knows what it sent") from error
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            raise SupervisorError(f"{response.url.copy_with(path='/')} is no simulated ServiceTrade")
         response.raise_for_status()
         answer: dict[str, Any] = response.json()
         return answer

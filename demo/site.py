@@ -11,8 +11,9 @@ from typing import IO
 
 from cryptography.fernet import Fernet
 
+from demo.stage import DemoAccount, Stage
 from runtime.broker_config import free_port
-from runtime.settings import Settings, read_settings
+from runtime.settings import read_settings
 from schemas.errors import SettingsError
 
 MARKER = ".tradewind-demo"
@@ -22,37 +23,15 @@ MIRROR = "mirror-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DemoAccount:
-    """A customer of the simulated ServiceTrade."""
-
-    name: str
-    username: str
-    password: str
-    user_id: int
-    hook_secret: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(Stage):
     """Where everything is."""
 
     folder: Path
     lock: IO[str]
     """Held for as long as the demo runs: a second one in the same folder would empty it under the first."""
     config: Path
-    settings: Settings
-    accounts: tuple[DemoAccount, ...]
     simulator_port: int
     ops_ports: dict[str, int]
-
-    @property
-    def simulator_url(self) -> str:
-        """Base URL of the simulated ServiceTrade."""
-        return f"http://127.0.0.1:{self.simulator_port}"
-
-    def hook_url(self, account: DemoAccount) -> str:
-        """The webhook URL that the account's subscription points at."""
-        return f"http://127.0.0.1:{self.settings.ingest.port}/webhooks/{account.name}/{account.hook_secret}"
 
 
 def make_site(folder: Path) -> Site:
@@ -91,6 +70,8 @@ def make_site(folder: Path) -> Site:
         config=config,
         settings=read_settings(config),
         accounts=accounts,
+        simulator_url=f"http://127.0.0.1:{port['simulator']}",
+        ingest_url=f"http://127.0.0.1:{port['ingest']}",
         simulator_port=port["simulator"],
         ops_ports={"ingest": port["ingest-ops"], **{name: port[name] for name in (MIRROR, *_processor_names())}},
     )

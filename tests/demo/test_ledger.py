@@ -26,8 +26,13 @@ def ledger_of(
     sent: Sequence[LogRecord],
     letters: Sequence[LogRecord] = (),
     changes: Sequence[LogRecord] = (),
+    sinks: tuple[str, ...] = ("mirror",),
+    told: tuple[str, ...] = ("mirror",),
 ) -> Ledger:
-    """What the ledger says when the processors did their work; `letters` and `changes` stand there besides."""
+    """What the ledger says when the processors did their work; `letters` and `changes` stand there besides.
+
+    Of the `sinks` that have to deliver, those in `told` did.
+    """
     core = Consolidator(Origin("servicetrade.webhooks", 3, 1), TIMES)
     outcome = core.feed([replace(record, topic="servicetrade.webhooks", partition=3) for record in log])
     quarantined = [
@@ -53,11 +58,14 @@ def ledger_of(
             changes=[*made, *changes],
             deadletters=[*quarantined, *letters],
             deliveries=[
-                LogRecord(offset=0, timestamp=0, value=encode({"change_id": change.id})) for change in outcome.changes
+                LogRecord(offset=0, timestamp=0, value=encode({"sink": sink, "change_id": change.id}))
+                for change in outcome.changes
+                for sink in told
             ],
             rows={},
             entities={},
             touched=frozenset(),
+            sinks=sinks,
         ),
         TIMES,
     )
@@ -90,3 +98,10 @@ def test_a_redriven_copy_does_not_hide_that_a_webhook_is_missing() -> None:
     again = replace(BAD, offset=1, headers=redriven(BAD))
     ledger = ledger_of([again, tick(3, 60_000)], sent=[BAD])
     assert (ledger.lost_before_log, ledger.balanced) == (2, False)
+
+
+def test_a_change_without_an_outcome_at_one_of_the_sinks_is_lost_there() -> None:
+    both = ("mirror", "forward/billing")
+    assert ledger_of([BAD, tick(1, 60_000)], sent=[BAD], sinks=both, told=both).balanced
+    ledger = ledger_of([BAD, tick(1, 60_000)], sent=[BAD], sinks=both, told=("mirror",))
+    assert (ledger.lost_at_sink, ledger.lost, ledger.balanced) == (1, 1, False)
