@@ -14,6 +14,7 @@ _MAX_BYTES = 16 * 1024**2
 _MAX_LINE_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 _CLOSE_DEADLINE_S = 1.0
+_SETTLE_DEADLINE_S = 0.2
 
 
 class ProcessLog:
@@ -43,6 +44,11 @@ class ProcessLog:
         self._pumps.add(pump)
         pump.add_done_callback(self._pumps.discard)
         return write_end
+
+    async def settle(self) -> None:
+        """Wait until the last words of a process that ended are handed on; 0.2 s at most: a grandchild may talk on."""
+        if self._pumps:
+            await asyncio.wait(self._pumps, timeout=_SETTLE_DEADLINE_S)
 
     async def close(self) -> None:
         """Wait for the last output; give up after 1 s if a grandchild holds the pipe open."""

@@ -18,7 +18,8 @@ from runtime.probe import Ready, is_ready
 from runtime.process_log import OnLine, ProcessLog
 from schemas.errors import SupervisorError
 
-_STEADY_S = 10.0  # who lived this long is not dying young
+STEADY_S = 10.0
+"""Who lived this long is not dying young."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _POLL_S = 0.05
 
@@ -82,7 +83,7 @@ class Supervisor:
 
     Args:
         log_dir: gets one `<name>.log` per process, with its stdout and stderr.
-        on_event: told of every start, death, restart and stop.
+        on_event: told of every start, death, restart and stop; of a death after the last lines that it printed.
         on_line: told of every line that a process prints: its name, and the line without its end.
     """
 
@@ -97,6 +98,7 @@ class Supervisor:
         self._on_event = on_event
         self._on_line = on_line
         self._children: dict[str, _Child] = {}  # in the order of their start
+        self._killing = False
 
     async def __aenter__(self) -> Self:
         self._log_dir.mkdir(parents=True, exist_ok=True)
@@ -137,13 +139,23 @@ class Supervisor:
         """
         child = self._child(name)
         end = time.monotonic() + deadline_s
-        while not (child.pid is not None and await is_ready(child.spec.ready)):
+        while not await self.is_ready(name):
             if child.keeper is not None and child.keeper.done():
                 raise SupervisorError(f"{name} was stopped before it was ready")
             if time.monotonic() > end:
                 told = f"{name} is not ready after {deadline_s:g} s (restarted {child.restarts} times)"
                 raise SupervisorError(f"{told}; {child.log.path} ends with:\n{child.log.tail()}")
             await asyncio.sleep(_POLL_S)
+
+    async def is_ready(self, name: str) -> bool:
+        """Ask a process once whether it runs and is ready; no answer within 1 s is a no."""
+        child = self._child(name)
+        return child.pid is not None and await is_ready(child.spec.ready)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all processes, in the order of their start; those that were stopped, too."""
+        return tuple(self._children)
 
     def pid(self, name: str) -> int | None:
         """Give the process id, or None while it is not running."""
@@ -164,6 +176,13 @@ class Supervisor:
             await asyncio.wait([child.keeper], timeout=child.spec.stop_deadline_s)
             _kill_group(child)
             await child.keeper
+
+    def kill(self) -> None:
+        """End all at once and for good: SIGKILL to each and its children. Leaving the block then waits for nobody."""
+        self._killing = True
+        for child in self._children.values():
+            child.stopping.set()
+            _kill_group(child)
 
     def _child(self, name: str) -> _Child:
         if name not in self._children:
@@ -195,13 +214,14 @@ class Supervisor:
             status = await child.process.wait()
             if child.stopping.is_set():
                 break
+            await child.log.settle()
             self._tell("died", child, status)
-            young = 0 if time.monotonic() - born >= _STEADY_S else young
+            young = 0 if time.monotonic() - born >= STEADY_S else young
             pause = min(_FIRST_PAUSE_S * 2 ** (young - 1), _LONGEST_PAUSE_S) if young else 0
             young += 1
             await self._start_again(child, pause)
             if child.stopping.is_set() and child.pid is not None:  # stop() came while it was being started
-                child.process.terminate()
+                _kill_group(child) if self._killing else child.process.terminate()
         await child.log.close()
         self._tell("stopped", child, child.process.returncode if child.process else None)
 

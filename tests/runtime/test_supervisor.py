@@ -99,6 +99,40 @@ async def test_a_process_that_ignores_sigterm_is_killed_with_its_children(tmp_pa
     await until(lambda: is_gone(int(lines[0].split()[1])))
 
 
+async def test_a_kill_ends_all_at_once_and_for_good(tmp_path: Path) -> None:
+    events: list[ProcessEvent] = []
+    lines: list[str] = []
+    async with Supervisor(
+        log_dir=tmp_path, on_event=events.append, on_line=lambda _, line: lines.append(line)
+    ) as supervisor:
+        for name in ("a", "b"):
+            await supervisor.start(python(name, STUBBORN, stop_deadline_s=3600))
+        assert supervisor.names == ("a", "b")
+        await until(lambda: len(lines) == 2)
+        draining = asyncio.create_task(supervisor.stop("b"))
+        supervisor.kill()
+        await draining
+
+    assert {(e.kind, e.name, e.status) for e in events[2:]} == {("stopped", name, -signal.SIGKILL) for name in "ab"}
+    assert len(events) == 4
+    await until(lambda: all(is_gone(int(line.split()[1])) for line in lines))
+
+
+async def test_a_death_is_told_after_the_last_words(tmp_path: Path) -> None:
+    said: list[str] = []
+    async with Supervisor(
+        log_dir=tmp_path,
+        on_event=lambda event: said.append(event.kind),
+        on_line=lambda _, line: said.append(line),
+    ) as supervisor:
+        await supervisor.start(python("worker", "raise SystemExit('x' * 300_000)"))
+        await until(lambda: "restarted" in said)
+
+    first_life = said[: said.index("died")]
+    assert first_life[0] == "started"
+    assert sum(map(len, first_life[1:])) == 300_000
+
+
 def test_no_process_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import asyncio, pathlib, sys\n"
