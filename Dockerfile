@@ -2,11 +2,14 @@
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-# For a mirror: --build-arg PIP_INDEX_URL=...; it stays in this stage.
+# For a mirror: --build-arg PIP_INDEX_URL=...; without any network: PIP_NO_INDEX=1, and the wheels in deploy/wheelhouse/
+# (`make wheelhouse`). Both stay in this stage.
 ARG PIP_INDEX_URL
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+ARG PIP_NO_INDEX
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_FIND_LINKS=/build/wheels
 WORKDIR /build
 COPY deploy/build.lock deploy/image.lock ./
+COPY deploy/wheelhouse wheels
 RUN python -m pip install --only-binary :all: --require-hashes -r build.lock \
  && python -m venv --without-pip /opt/tradewind \
  && python -m pip --python /opt/tradewind/bin/python install --only-binary :all: --require-hashes -r image.lock
@@ -15,6 +18,8 @@ COPY pyproject.toml README.md ./
 COPY audit audit
 COPY cli cli
 COPY demo demo
+COPY doctor doctor
+COPY fleet fleet
 COPY ingest ingest
 COPY processors processors
 COPY replay replay

@@ -14,7 +14,7 @@ PYTEST := -n 3 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos ingest-chaos sinks-chaos bench check format schemas lock clean
+.PHONY: help run test chaos ingest-chaos sinks-chaos bench check format schemas lock wheelhouse compose-demo compose-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,21 @@ lock: $(VENV)/.installed ## resolve requirements.lock, and what the image takes 
 	@$(LOCK) --group dev -o requirements.lock pyproject.toml
 	@$(LOCK) -c requirements.lock --excludes deploy/image.excludes -o deploy/image.lock pyproject.toml
 	@echo hatchling | $(LOCK) -c requirements.lock -o deploy/build.lock -
+
+wheelhouse: $(VENV)/.installed ## fetch the image's wheels, for a build without a network (PIP_NO_INDEX=1)
+	@cat deploy/build.lock deploy/image.lock > $(VENV)/wheelhouse.lock
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		--dest deploy/wheelhouse --requirement $(VENV)/wheelhouse.lock
+
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
+compose-demo: ## the containers of docker-compose.yml in front of a simulated ServiceTrade: an office day, then a ledger
+	@deploy/make-secrets.sh --demo deploy/demo/secrets
+	@$(COMPOSE) --env-file deploy/demo/compose.env up --build --detach
+	@$(COMPOSE) --env-file deploy/demo/compose.env logs --follow --no-log-prefix day
+
+compose-test: $(VENV)/.installed ## on a Docker Engine: bring all up, kill each service, scale, restart Kafka; lost 0 (ARGS="--help")
+	@$(BIN)/python -m tests.compose $(ARGS)
 
 clean: ## remove the environment and all local data
 	@rm -rf $(VENV) .tradewind .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from runtime.broker import running_broker
 from runtime.settings import KafkaSettings
+from tests.containers import in_containers, kafka_container
 
 # Whoever starts the tests in the background has Ctrl-C ignored, and so would every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -33,7 +34,11 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The bootstrap servers of an embedded broker that lasts for the whole run."""
+    """The bootstrap servers of a broker that lasts for the whole run: embedded, or in a container."""
+    if in_containers():
+        with kafka_container() as bootstrap_servers:
+            yield bootstrap_servers
+        return
     with running_broker(tmp_path_factory.mktemp("kafka")) as running:
         yield running.bootstrap_servers
 

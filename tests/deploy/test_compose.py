@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import subprocess
 import sys
 import tomllib
@@ -17,11 +18,15 @@ from typing import Any
 import pytest
 import yaml
 from anyio import run_process
+from cryptography.fernet import Fernet
 from jsonschema import Draft201909Validator
 
 from cli.main import app
 from runtime.ops import ops_server
 from runtime.process import DRAIN_S
+from runtime.settings import HOOK_SECRET
+from runtime.sink_settings import SubscriberSettings
+from runtime.toml_reader import Secret
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -29,8 +34,21 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 SCRAPES: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text("utf-8"))
 CONFIG_TEXT = (ROOT / "deploy" / "tradewind.toml").read_text("utf-8")
 CONFIG = tomllib.loads(CONFIG_TEXT)
+DEMO_CONFIG_TEXT = (ROOT / "deploy" / "demo" / "tradewind.toml").read_text("utf-8")
+DEMO_ENV = dict(
+    line.split("=", 1)
+    for line in (ROOT / "deploy" / "demo" / "compose.env").read_text("utf-8").splitlines()
+    if not line.startswith("#")
+)
 OURS = sorted(name for name, service in SERVICES.items() if service["image"].startswith("tradewind:"))
-WORKERS = [name for name in OURS if name != "topics"]
+STAGE = ["day", "servicetrade", "subscriber"]
+"""Around the pipeline in the profile `demo`."""
+WORKERS = [name for name in OURS if name not in ("topics", *STAGE)]
+
+
+def resolved(text: str) -> str:
+    """With every variable replaced by its default."""
+    return re.sub(r"\$\{\w+:-(.*?)\}", r"\1", text)
 
 
 def seconds(duration: str) -> float:
@@ -40,14 +58,15 @@ def seconds(duration: str) -> float:
 
 def published(service: dict[str, Any]) -> list[str]:
     """Its ports entries, each variable replaced by its default."""
-    return [re.sub(r"\$\{\w+:-(.*?)\}", r"\1", port) for port in service.get("ports", [])]
+    return [resolved(port) for port in service.get("ports", [])]
 
 
 def ops_port(name: str) -> int:
     """The port that deploy/tradewind.toml gives a worker."""
+    if name == "sink-forward":
+        return int(CONFIG["sinks"]["forward_ops_port"])
     table = CONFIG["sinks"][name.removeprefix("sink-")] if name.startswith("sink-") else CONFIG[name]
-    port: int = table["ops_port"]
-    return port
+    return int(table["ops_port"])
 
 
 def test_the_file_is_valid_by_the_schema_of_compose() -> None:
@@ -57,15 +76,20 @@ def test_the_file_is_valid_by_the_schema_of_compose() -> None:
 
 
 def test_it_runs_a_process_of_every_kind_and_two_processors() -> None:
-    assert OURS == ["ingest", "processors", "sink-mirror", "topics"]
-    assert set(SERVICES) == {*OURS, "kafka", "postgres", "prometheus"}
+    assert WORKERS == ["ingest", "processors", "sink-command", "sink-forward", "sink-mirror"]
+    assert set(SERVICES) == {*WORKERS, *STAGE, "topics", "kafka", "postgres", "prometheus"}
     assert SERVICES["processors"]["scale"] == 2
 
 
-@pytest.mark.parametrize("name", OURS)
+def test_only_what_is_asked_for_runs_besides() -> None:
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {**{name: ["demo"] for name in STAGE}, "sink-forward": ["forward", "demo"]}
+
+
+@pytest.mark.parametrize("name", [*WORKERS, "topics", "day"])
 def test_every_command_is_one_that_tradewind_has(name: str) -> None:
     command, _, _ = app.parse_args(SERVICES[name]["command"], exit_on_error=False, print_error=False)
-    assert command.__name__ == name.removeprefix("sink-")
+    assert command.__name__ == {"day": "demo_day"}.get(name, name.removeprefix("sink-"))
 
 
 @pytest.mark.parametrize("name", WORKERS)
@@ -76,7 +100,7 @@ def test_every_worker_can_be_asked_from_other_containers(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_every_image_is_pinned_by_an_exact_version(name: str) -> None:
-    assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", SERVICES[name]["image"])
+    assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", resolved(SERVICES[name]["image"]))
 
 
 def test_our_image_has_the_version_of_the_project() -> None:
@@ -95,6 +119,12 @@ def test_our_processes_are_confined(name: str) -> None:
     assert [volume for volume in service["volumes"] if not volume.endswith(":ro")] == written
 
 
+def test_the_image_is_built_on_the_base_that_the_dockerfile_names() -> None:
+    arguments = SERVICES["ingest"]["build"]["args"]
+    assert f"ARG PYTHON_IMAGE={resolved(arguments['PYTHON_IMAGE'])}\n" in (ROOT / "Dockerfile").read_text("utf-8")
+    assert {name for name, value in arguments.items() if not resolved(value)} == {"PIP_INDEX_URL", "PIP_NO_INDEX"}
+
+
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_every_container_gives_up_privileges_and_has_limits(name: str) -> None:
     service = SERVICES[name]
@@ -110,7 +140,7 @@ def test_a_stopping_process_has_time_to_drain(name: str) -> None:
     assert seconds(SERVICES[name]["stop_grace_period"]) > DRAIN_S
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"topics"}))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"topics", "day", "subscriber"}))
 def test_everything_that_stays_up_is_restarted_and_has_a_health_check(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
@@ -128,6 +158,7 @@ def test_the_broker_and_the_database_are_reached_from_the_inside_only() -> None:
         "postgres",
         "processors",
         "topics",
+        *STAGE,
     }
     assert all("inside" in service["networks"] for service in SERVICES.values())
 
@@ -140,32 +171,66 @@ def test_nothing_starts_before_what_it_needs() -> None:
     completed = {"topics": "service_completed_successfully"}
     assert needs["topics"] == {"kafka": "service_healthy"}
     assert needs["ingest"] == needs["processors"] == completed
-    assert needs["sink-mirror"] == {**completed, "postgres": "service_healthy"}
+    for sink in ("sink-mirror", "sink-command", "sink-forward"):
+        assert needs[sink] == {**completed, "postgres": "service_healthy"}
+    assert needs["day"] == dict.fromkeys([*WORKERS, "servicetrade"], "service_healthy")
 
 
 def test_everything_referred_to_exists() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"]
+            source = resolved(volume).split(":")[0]
+            assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"]
         assert set(service.get("secrets", [])) <= COMPOSE["secrets"].keys()
         assert set(service["networks"]) <= COMPOSE["networks"].keys()
         assert service.get("depends_on", {}).keys() <= SERVICES.keys()
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", [*WORKERS, "topics", "day"])
 def test_our_processes_get_the_secrets_that_the_configuration_names(name: str) -> None:
-    assert set(SERVICES[name]["secrets"]) == set(re.findall(r"/run/secrets/(\w+)", CONFIG_TEXT))
+    for text in (CONFIG_TEXT, DEMO_CONFIG_TEXT):
+        assert set(SERVICES[name]["secrets"]) == set(re.findall(r"/run/secrets/(\w+)", text))
 
 
 def test_every_secret_is_a_file_that_is_explained_and_kept_out_of_git() -> None:
     folder = ROOT / "deploy" / "secrets"
     explained = (folder / "README.md").read_text("utf-8")
     for name, secret in COMPOSE["secrets"].items():
-        assert secret == {"file": f"./deploy/secrets/{name}"}
+        assert resolved(secret["file"]) == f"./deploy/secrets/{name}"
         assert f"| `{name}` |" in explained
     rules = [line for line in (folder / ".gitignore").read_text("utf-8").splitlines() if not line.startswith("#")]
     assert rules == ["*", "!.gitignore", "!README.md"]
+
+
+@pytest.mark.parametrize("demo", [True, False])
+def test_the_script_makes_every_secret_and_none_twice(tmp_path: Path, demo: bool) -> None:
+    command = [str(ROOT / "deploy" / "make-secrets.sh"), *(["--demo"] if demo else []), str(tmp_path / "secrets")]
+    if not demo:
+        (tmp_path / "secrets").mkdir()
+        (tmp_path / "secrets" / "main_password").write_text("said before")
+    subprocess.run(command, check=True, capture_output=True)
+    made = {path.name: path.read_text("utf-8") for path in (tmp_path / "secrets").iterdir()}
+    assert made.keys() == COMPOSE["secrets"].keys()
+    assert Fernet(made["store_key"].strip()).encrypt(b"x")
+    assert HOOK_SECRET.fullmatch(made["main_hook_secret"].strip())
+    assert SubscriberSettings(url="https://a.test", secret=Secret(made["subscriber_whsec"].strip())).keys
+    assert (made["main_password"] == "said before") is not demo
+    assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+    again = subprocess.run(command, check=True, capture_output=True)
+    assert again.stdout == b""
+    assert {path.name: path.read_text("utf-8") for path in (tmp_path / "secrets").iterdir()} == made
+
+
+def test_the_demo_is_the_same_pipeline_in_front_of_the_simulator() -> None:
+    demo = tomllib.loads(DEMO_CONFIG_TEXT)
+    assert demo.pop("servicetrade") == {"base_url": "http://servicetrade:8090"}
+    assert demo["ingest"].pop("public_url") == f"http://ingest:{CONFIG['ingest']['port']}"
+    assert demo["sinks"].pop("forward").keys() == {"subscriber"}
+    assert demo == CONFIG
+    assert SERVICES["servicetrade"]["command"][-1] == "8090"
+    assert DEMO_ENV.keys() == {"COMPOSE_PROFILES", "TRADEWIND_TOML", "TRADEWIND_SECRETS"}
+    assert all(f"${{{name}:-" in (ROOT / "docker-compose.yml").read_text("utf-8") for name in list(DEMO_ENV)[1:])
+    assert all((ROOT / DEMO_ENV[name]).exists() for name in ("TRADEWIND_TOML", "TRADEWIND_SECRETS"))
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))

@@ -39,7 +39,7 @@ from tests.processors.pipeline import (
     working,
 )
 
-pytestmark = [pytest.mark.anyio, FAUST_LEAVES_ITS_LOOP_OPEN]
+pytestmark = [pytest.mark.anyio, pytest.mark.containers, FAUST_LEAVES_ITS_LOOP_OPEN]
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from runtime.kafka.topics import ensure_topics
 from runtime.settings import KafkaSettings
 from schemas.topics import WEBHOOKS
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.containers]
 
 
 async def test_what_was_set_last_is_what_anybody_reads_until_the_group_is_deleted(kafka: KafkaSettings) -> None:

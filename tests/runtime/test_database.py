@@ -18,7 +18,7 @@ from runtime.toml_reader import Secret
 from schemas.errors import SettingsError, StoreError
 from tests.servicetrade.postgres import new_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.containers]
 
 METADATA = MetaData()
 ROWS = Table(

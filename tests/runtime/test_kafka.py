@@ -15,7 +15,7 @@ from runtime.settings import KafkaSettings
 from schemas.record import LogRecord
 from schemas.topics import RULES, WEBHOOKS
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.containers]
 
 
 @pytest.fixture

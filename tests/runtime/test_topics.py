@@ -12,7 +12,7 @@ from runtime.settings import KafkaSettings
 from schemas.errors import TopicsError
 from schemas.topics import RULES, TOPICS, WEBHOOKS
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.containers]
 
 FEW = tuple(replace(topic, partitions=1) for topic in TOPICS)
 

@@ -18,7 +18,7 @@ from schemas.errors import SettingsError, StoreError
 from servicetrade.session_store import SESSIONS, SessionStore
 from tests.servicetrade.conftest import OpenStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.containers]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.sinks.contract.sinks_api import CommandAdapter, MirrorAdapter
 from tests.sinks.contract.sinks_http import CustomAdapter, ForwardAdapter
 from tests.sinks.contract.sinks_stage import DEADLINE_S, Held, Stage, running, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.containers]
 
 SINKS: dict[str, type[Adapter]] = {
     "mirror-sqlite": MirrorAdapter,
