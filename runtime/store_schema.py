@@ -27,19 +27,24 @@ async def upgrade(engine: Database) -> None:
     Raises:
         StoreError: the database does not do it, or a newer version of the program has migrated it.
     """
-    before = await _look(engine)
-    if before != _known()[-1]:
+    before = await applied_step(engine)
+    if before != known_steps()[-1]:
         await _migrate(engine)
-        log_event(_log, "store.migrated", before=before, now=_known()[-1])
+        log_event(_log, "store.migrated", before=before, now=known_steps()[-1])
 
 
-def _known() -> list[str]:
+def known_steps() -> list[str]:
     """The steps that there are, in order; each file begins with the four digits of its own."""
     return sorted(path.name[:4] for path in _VERSIONS.glob("[0-9]*.py"))
 
 
 @transaction
-async def _look(engine: Database) -> str | None:
+async def applied_step(engine: Database) -> str | None:
+    """The last migration that the store has had, four digits; None: it has no tables, or those of version 0.1.0.
+
+    Raises:
+        StoreError: as `upgrade`.
+    """
     async with reading(engine).begin() as connection:
         return await connection.run_sync(_version)
 
@@ -49,9 +54,10 @@ def _version(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if version is not None and version not in _known():
+    known = known_steps()
+    if version is not None and version not in known:
         raise StoreError(
-            f"store.url: a newer tradewind has migrated the store (to step {version}, this one knows {_known()[-1]}): "
+            f"store.url: a newer tradewind has migrated the store (to step {version}, this one knows {known[-1]}): "
             "start that one, or restore a backup"
         )
     return version
@@ -66,5 +72,5 @@ async def _migrate(engine: Database) -> None:
         # BEGIN IMMEDIATE lets one process in at a time on SQLite, this lock on PostgreSQL.
         if connection.dialect.name == "postgresql":
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": TABLES_LOCK})
-        if await connection.run_sync(_version) != _known()[-1]:
+        if await connection.run_sync(_version) != known_steps()[-1]:
             await connection.run_sync(migrate)
