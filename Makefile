@@ -14,7 +14,7 @@ PYTEST := -n 3 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos ingest-chaos sinks-chaos bench check format schemas lock wheelhouse compose-demo compose-test clean
+.PHONY: help run test chaos ingest-chaos sinks-chaos bench check format schemas docs alerts-test lock wheelhouse compose-demo compose-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,12 @@ format: $(VENV)/.installed ## let ruff format and mend what it can
 
 schemas: $(VENV)/.installed ## write schemas/json and schemas/asyncapi.yaml anew from the dataclasses
 	@$(BIN)/python -m schemas.generate
+
+docs: $(VENV)/.installed ## write docs/metrics.md and the Grafana dashboard anew from runtime/metrics.py
+	@$(BIN)/python -m runtime.metrics_docs
+
+alerts-test: ## the alert rules against promtool (of Debian's package prometheus): a firing and a quiet case each
+	@cd deploy && promtool check config prometheus.yml && promtool check rules alerts.yml && promtool test rules alerts.test.yml
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 

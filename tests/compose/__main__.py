@@ -19,7 +19,14 @@ from pathlib import Path
 from runtime.broker_config import free_port
 from tests.compose.engine import ROOT, Project, docker, say
 from tests.compose.images import make_local_images
-from tests.compose.rounds import check_confinement, first_day, performed_command, stop_all, troubled_days
+from tests.compose.rounds import (
+    check_confinement,
+    check_prometheus,
+    first_day,
+    performed_command,
+    stop_all,
+    troubled_days,
+)
 
 PULL_S = 120
 
@@ -62,11 +69,13 @@ def _compose(images: dict[str, str], folder: Path) -> None:
         **images,
         "COMPOSE_PROFILES": "demo",
         "TRADEWIND_TOML": "./deploy/demo/tradewind.toml",
-        "TRADEWIND_SECRETS": str(folder),
+        "TRADEWIND_SECRETS": str(folder / "secrets"),
         "TRADEWIND_LISTEN": f"127.0.0.1:{free_port()}",
         "TRADEWIND_PROMETHEUS_LISTEN": f"127.0.0.1:{free_port()}",
     }
-    subprocess.run([ROOT / "deploy" / "make-secrets.sh", "--demo", folder], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [ROOT / "deploy" / "make-secrets.sh", "--demo", folder / "secrets"], check=True, stdout=subprocess.DEVNULL
+    )
     project = Project(f"tradewind-test-{os.getpid()}", env)
     began = time.monotonic()
     try:
@@ -75,8 +84,9 @@ def _compose(images: dict[str, str], folder: Path) -> None:
         say(f"built after {time.monotonic() - began:.0f} s")
         first_day(project)
         check_confinement(project)
+        check_prometheus(project, env["TRADEWIND_PROMETHEUS_LISTEN"])
         performed_command(project)
-        troubled_days(project)
+        troubled_days(project, folder)
         stop_all(project)
     except BaseException:
         log = ROOT / ".tradewind" / "compose-test.log"

@@ -67,18 +67,17 @@ class Project:
         """Run Compose on the project."""
         return _run([*self._program, *arguments], self._env, check=check)
 
-    def popen(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start Compose in the background; stdout and stderr are one pipe."""
-        return subprocess.Popen(
-            [*self._program, *arguments],
-            cwd=ROOT,
-            env={**os.environ, **self._env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+    def popen(self, *arguments: str, out: Path) -> subprocess.Popen[bytes]:
+        """Start Compose in the background; what it prints goes into a file."""
+        with out.open("wb") as file:
+            return subprocess.Popen(
+                [*self._program, *arguments],
+                cwd=ROOT,
+                env={**os.environ, **self._env},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """What `docker inspect` says of the service's containers, in the order of their names."""

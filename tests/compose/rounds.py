@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import json
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from tests.compose.engine import Project, docker, say, wait_until
 
@@ -13,6 +17,7 @@ OURS = ("ingest", "processors", "sink-mirror", "sink-command", "sink-forward")
 PROCESSORS = 2
 SERVICES = {"kafka": 1, "postgres": 1, "prometheus": 1, **dict.fromkeys(OURS, 1), "processors": PROCESSORS}
 """What stays up, and in how many containers."""
+UP = "sum by (service) (up)"
 UP_S = 300.0
 HEALTHY_S = 180.0
 DAY_S = 600.0
@@ -56,6 +61,26 @@ def check_confinement(project: Project) -> None:
             )
 
 
+def check_prometheus(project: Project, address: str) -> None:
+    """Prometheus finds every container of ours, and its rules are loaded."""
+
+    def asked(path: str) -> Any:
+        with urllib.request.urlopen(f"http://{address}/api/v1/{path}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def all_up() -> bool:
+        found = {
+            one["metric"]["service"]: float(one["value"][1]) for one in asked(f"query?query={quote(UP)}")["result"]
+        }
+        return found == {service: float(SERVICES[service]) for service in OURS}
+
+    took_s = wait_until("Prometheus reads every container of ours", all_up, UP_S)
+    rules = [rule for group in asked("rules")["groups"] for rule in group["rules"]]
+    _hold(bool(rules) and all(rule["health"] == "ok" for rule in rules), f"Prometheus evaluates {len(rules)} rules")
+    say(f"  ok: Prometheus reads every container of ours (after {took_s:.0f} s)")
+    _hold(project.healthy("prometheus", 1), "Prometheus is healthy")
+
+
 def performed_command(project: Project) -> None:
     """A command goes through sink-command to ServiceTrade, and its result can be looked up."""
     body = '{"name": "From the compose test"}'
@@ -65,7 +90,7 @@ def performed_command(project: Project) -> None:
     _hold(sent.returncode == 0, "a command is performed")
 
 
-def troubled_days(project: Project) -> None:
+def troubled_days(project: Project, folder: Path) -> None:
     """Days pass while everything is killed in turn; every ledger balances, and the audit agrees."""
     troubles: list[tuple[str, Callable[[], None]]] = []
     for service in SERVICES:
@@ -81,18 +106,17 @@ def troubled_days(project: Project) -> None:
     days = 0
     while troubles:
         days += 1
-        day = project.popen("run", "--rm", "-T", "--name", f"{_name(project)}-day-{days}", "day", "demo-day", *DAY)
+        out = folder / f"day-{days}.log"
+        name = f"{project.name}-day-{days}"
+        day = project.popen("run", "--rm", "--no-deps", "-T", "--name", name, "day", "demo-day", *DAY, out=out)
+        wait_until("the day begins", lambda out=out: "the day begins" in out.read_text("utf-8"), UP_S)  # type: ignore[misc]
         while troubles and day.poll() is None:
             what, trouble = troubles.pop(0)
             began = time.monotonic()
             trouble()
             say(f"  {what}: all healthy again after {time.monotonic() - began:.0f} s")
-        try:
-            told, _ = day.communicate(timeout=DAY_S)
-        except subprocess.TimeoutExpired:
-            day.kill()
-            raise
-        _show(told)
+        wait_until("the day is over", lambda day=day: day.poll() is not None, DAY_S)  # type: ignore[misc]
+        _show(out.read_text("utf-8"))
         _hold(day.returncode == 0, f"the ledger of troubled day {days} balances")
     audited = project.compose("exec", "-T", "processors", "tradewind", "audit", check=False)
     _show(audited.stdout)
@@ -152,10 +176,6 @@ def _scale(project: Project, count: int) -> None:
 def _wait_healthy(project: Project, *, processors: int = PROCESSORS) -> None:
     for service, count in {**SERVICES, "processors": processors}.items():
         wait_until(f"{service} is healthy", lambda s=service, n=count: project.healthy(s, n), HEALTHY_S)  # type: ignore[misc]
-
-
-def _name(project: Project) -> str:
-    return re.sub(r"\W+", "-", project.name)
 
 
 def _show(text: str) -> None:
