@@ -88,6 +88,9 @@ class Witness:
         now = time.monotonic()
         if account not in self._last_at:
             metrics.SILENCE_SECONDS.labels(account).set_function(partial(self._silence_s, account))
+            for outcome in metrics.RECEIVED:
+                metrics.WEBHOOKS_RECEIVED.begin(account, outcome)
+            metrics.begin(metrics.WEBHOOKS_LIMITED, account, values=metrics.LIMITS)
         self._last_at[account] = now
         return now
 

@@ -17,6 +17,7 @@ from processors.watchdog import watch
 from runtime import metrics
 from runtime.kafka import KafkaError, LogReader, Partition, Producer
 from runtime.kafka.topics import committed_offsets
+from runtime.lag import Place
 from runtime.logs import log_event
 from runtime.settings import KafkaSettings, ProcessorsSettings
 from schemas.errors import LogGapError
@@ -102,7 +103,10 @@ class Engine:
                     self._reader,
                     self._kafka.topic_prefix + WEBHOOKS.name,
                     timeout_s=self._settings.stall_timeout_s,
-                    positions=lambda: {partition: owned.position for partition, owned in self._owned.items()},
+                    places=lambda: {
+                        partition: Place(owned.position, owned.last_append_ms)
+                        for partition, owned in self._owned.items()
+                    },
                     rebalance=lambda: None if self._settled.is_set() else self._generation + self._restored,
                 )
             )

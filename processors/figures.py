@@ -20,8 +20,8 @@ def count(outcome: Outcome, before: Ledger, after: Ledger) -> None:
         before: the partition's ledger before the batch.
         after: the ledger after it.
     """
-    for name in ("merged", "duplicates", "filtered", "quarantined"):
-        metrics.NOTIFICATIONS.labels(name).inc(getattr(after, name) - getattr(before, name))
+    for fate, name in metrics.FATES.items():
+        metrics.NOTIFICATIONS.labels(fate).inc(getattr(after, name) - getattr(before, name))
     metrics.CHANGES.inc(len(outcome.changes))
     now_ms = time.time() * 1000
     for change in outcome.changes:

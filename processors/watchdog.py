@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from runtime import metrics
 from runtime.kafka import KafkaError, LogReader, Partition
+from runtime.lag import Lag, Place
 from schemas.errors import ProcessorsError
 
 LOOKS = 10
@@ -52,7 +53,7 @@ async def watch(
     topic: str,
     *,
     timeout_s: float,
-    positions: Callable[[], Mapping[Partition, int]],
+    places: Callable[[], Mapping[Partition, Place]],
     rebalance: Callable[[], int | None],
 ) -> None:
     """Compare what is owned with the ends of the log, until cancelled.
@@ -61,22 +62,26 @@ async def watch(
         reader: asked for the ends; a broker that does not answer is nobody's stall.
         topic: full name of the raw log.
         timeout_s: how long a partition with records to read, or a rebalance, may stand still.
-        positions: what is owned, and the next offset to consume.
+        places: what is owned: the next offset to consume, and when the record before it was appended.
         rebalance: while partitions are being assigned and restored, a number that changes as that goes on.
 
     Raises:
         ProcessorsError: names what stands still.
     """
-    stalls = Stalls(timeout_s)
+    stalls, lag = Stalls(timeout_s), Lag[Partition]()
     while True:
         await asyncio.sleep(timeout_s / LOOKS)
         try:
             ends = await reader.ends(await reader.partitions(topic))
         except KafkaError:
             continue
-        behind = {one: at for one, at in positions().items() if at < ends[one]}
-        metrics.LAG_RECORDS.set(sum(ends[one] - at for one, at in behind.items()))
-        standing = {f"{one.topic}[{one.number}]": at for one, at in behind.items()}
+        owned = places()
+        behind = lag.look(time.time() * 1000, ends, owned)
+        metrics.LAG_RECORDS.set(behind.records)
+        metrics.LAG_SECONDS.set(behind.seconds)
+        standing = {
+            f"{one.topic}[{one.number}]": place.position for one, place in owned.items() if place.position < ends[one]
+        }
         if (step := rebalance()) is not None:
             standing = {"the rebalance": step}
         if (still := stalls.look(time.monotonic(), standing)) is not None:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from runtime.metrics import CONTENT_TYPE, render
+from runtime.metrics import CONTENT_TYPE, READY, render
 
 Readiness = Callable[[], Mapping[str, bool]]
 """Named conditions; the process is ready if all hold."""
@@ -109,6 +109,8 @@ async def ops_server(host: str, port: int, ready: Readiness, shown: Readiness = 
         return JSONResponse({**needed, **shown()}, status_code=200 if all(needed.values()) else 503)
 
     async def metrics(_: Request) -> Response:
+        for name, holds in ready().items():
+            READY.labels(name).set(holds)
         return Response(render(), media_type=CONTENT_TYPE)
 
     app = Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)])

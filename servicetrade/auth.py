@@ -57,6 +57,7 @@ class CookieCalls:
         self._account = account
         self._http = http
         self._settings = settings
+        metrics.begin(metrics.LOGINS, name, values=metrics.LOGIN_OUTCOMES)
 
     async def is_alive(self, token: Secret) -> bool:
         """Ask GET /auth.

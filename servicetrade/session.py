@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from runtime.settings import LoginSettings
 from runtime.toml_reader import Secret
-from schemas.errors import LoginUnavailable
+from schemas.errors import LoginUnavailable, ServiceTradeError
 from servicetrade.login import AuthCalls, SharedLogin
+from servicetrade.session_figures import tell_no_session, tell_session
 from servicetrade.stored_session import Session
 
 if TYPE_CHECKING:
@@ -150,6 +151,11 @@ class SharedSession:
         try:
             doubt = None if doubted is None else await self._login.doubt(doubted)
             found = await self._login.obtain(doubt)
+        except ServiceTradeError as error:
+            tell_no_session(self._account, error)
+            raise
+        else:
+            tell_session(self._account, found)
             return found
         finally:
             self._current = None if found is None or found.doubted else found

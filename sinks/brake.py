@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from sinks.reports import store_failed
 _log = logging.getLogger(__name__)
 
 POLL_S = 2.0
+COUNT_EVERY = 5
+"""Of these polls, one in so many also counts what nobody has dealt with."""
 
 
 class Brake:
@@ -42,6 +45,7 @@ class Brake:
         self._changed = changed
         self._own_halts = 0  # odd while one is being written down
         self._asked = False
+        self._open = metrics.ByAccount(metrics.OPEN_DEAD_LETTERS, sink)
         self.halted: str | None = None
         """Why nothing is delivered until a person has looked at it."""
 
@@ -108,7 +112,7 @@ class Brake:
 
     async def watch(self) -> None:
         """Follow what others, people and processes, do in the store, until cancelled."""
-        while True:
+        for poll in itertools.count():
             halts = self._own_halts
             try:
                 reason = await self._halts.of(self._sink)
@@ -118,13 +122,17 @@ class Brake:
                         self._asked = True
                         self._changed()
                     self._note(reason)
+                if poll % COUNT_EVERY == 0:
+                    await self._counts()
             except StoreError as error:
                 store_failed(self._sink, error)
             await asyncio.sleep(POLL_S)
 
     async def _counts(self) -> Mapping[str, int]:
         newer_than_ms = round((time.time() - self._limits.letters_kept_s) * 1000)
-        return await self._letters.counts(self._sink, newer_than_ms=newer_than_ms)
+        counts = await self._letters.counts(self._sink, newer_than_ms=newer_than_ms)
+        self._open.show(counts)
+        return counts
 
     def _note(self, reason: str | None) -> None:
         metrics.HALTED.labels(self._sink).set(reason is not None)

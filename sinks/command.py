@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from runtime import metrics
 from runtime.logs import Event, log_event
 from schemas.command import Command, CommandResult
 from schemas.errors import RetryLater, ServiceTradeError, StoreError
@@ -84,6 +85,7 @@ class CommandSink:
         self._settle_s = settle_s
         self._unrecorded: dict[tuple[str, str], tuple[str, Attempt]] = {}
         """By account and command id: the token of an intent, and what this process knows of its fate."""
+        metrics.begin(metrics.DELIVERIES, self.name, values=[metrics.UNCERTAIN])
 
     async def deliver(self, arrivals: Sequence[Arrival[Command]]) -> Sequence[CommandResult]:
         """See `sinks.sink.Sink`.

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from runtime.broker_watch import reached_broker, watching_broker
 from runtime.database import Database, open_database
-from runtime.kafka import Producer
+from runtime.kafka import LogReader, Producer
 from runtime.kafka.topics import require_topics
 from runtime.ops import Status, ops_server
 from runtime.settings import Settings
@@ -27,6 +27,7 @@ from sinks.custom import open_custom
 from sinks.dispatch import Stores
 from sinks.feed import Feed
 from sinks.forward import open_forward
+from sinks.lag import measure_lag
 from sinks.limits import Limits
 from sinks.memory_store import MemoryStore
 from sinks.mirror import Mirror
@@ -179,11 +180,13 @@ async def _run(
             _parts(settings, ops.instance) as parts,
             workers(parts) as working,
             watching_broker(settings.kafka) as watch,
+            LogReader.open(settings.kafka, client_id=f"{ops.instance}-lag") as reader,
             asyncio.TaskGroup() as tasks,
         ):
             status.watch(*(worker.ready for worker in working), watch.ready, shown=[worker.shown for worker in working])
-            for worker in working:
-                tasks.create_task(worker.run(stop))
+            measuring = tasks.create_task(measure_lag(reader, settings.kafka, working))
+            await asyncio.wait([tasks.create_task(worker.run(stop)) for worker in working])
+            measuring.cancel()
 
 
 @asynccontextmanager

@@ -123,7 +123,8 @@ class Parking:
         """Keys that get a place of their own, of which the table does not know yet."""
         self._term = 0
         """Counts how often everything was forgotten."""
-        self._counted: set[str] = set()
+        self._parked = metrics.ByAccount(metrics.PARKED, sink)
+        self._parked_accounts = metrics.ByAccount(metrics.PARKED_ACCOUNT, sink)
 
     @property
     def pending(self) -> int:
@@ -144,6 +145,7 @@ class Parking:
         for place in places:
             self._places.setdefault(place.name, _Waiting(place, self._pauses))
         self.loaded |= partitions
+        self._show_accounts()
         self._wake.set()
 
     def forget(self) -> None:
@@ -157,6 +159,7 @@ class Parking:
         self._pending.clear()
         self._to_narrow.clear()
         self._drains.clear()
+        self._show_accounts()
 
     async def settle(self) -> None:
         """Forget, once nothing is being written any more: a row that nobody knows of would be delivered too late."""
@@ -176,6 +179,7 @@ class Parking:
         if place.name in self._places:
             return
         waiting = self._places[place.name] = _Waiting(place, self._pauses)
+        self._show_accounts()
         pause_s = waiting.pause(asked_s)
         log_event(
             _log,
@@ -329,6 +333,7 @@ class Parking:
 
     def _close(self, place: Place) -> None:
         del self._places[place.name]
+        self._show_accounts()
         log_event(_log, "sink.unparked", sink=self._sink, account=place.account, entity=place.key)
 
     def _hand_over(self, records: list[LogRecord]) -> _Drain:
@@ -348,15 +353,17 @@ class Parking:
             self._deliver(arrival)
         return drain
 
+    def _show_accounts(self) -> None:
+        whole = (one.place.account for one in self._places.values() if one.place.key is None)
+        self._parked_accounts.show(dict.fromkeys(whole, 1))
+
     async def _count(self) -> None:
-        """Keep the metric true."""
+        """Keep the metric of records true."""
         while True:
             counts: Mapping[str, int] = {}
             try:
                 counts = await self._store.counts(self.loaded) if self.loaded else {}
             except StoreError as error:
                 store_failed(self._sink, error)
-            for account in self._counted | counts.keys():
-                metrics.PARKED.labels(self._sink, account).set(counts.get(account, 0))
-            self._counted = set(counts)
+            self._parked.show(counts)
             await asyncio.sleep(COUNT_EVERY_S)

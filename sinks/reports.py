@@ -78,6 +78,8 @@ class Reports(Generic[Item, Out]):
         self._outcomes = topic_prefix + feed.outcomes.name
         self._dead_letters = topic_prefix + DEADLETTERS.name
         self._at = at
+        metrics.begin(metrics.DELIVERIES, sink, values=[metrics.DEAD_LETTERED])
+        metrics.DELIVERY_RETRIES.labels(sink)
 
     async def settled(self, arrivals: Sequence[Arrival[Item]], outcomes: Sequence[Out]) -> None:
         """The sink has these outcomes for these arrivals."""
@@ -128,7 +130,7 @@ class Reports(Generic[Item, Out]):
         )
         await self._rounds.send([letter])
         self._at("buried")
-        metrics.DELIVERIES.labels(self._sink, "dead-lettered").inc()
+        metrics.DELIVERIES.labels(self._sink, metrics.DEAD_LETTERED).inc()
         log_event(
             _log,
             "sink.rejected",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from runtime.kafka import GroupConsumer, Partition, Producer
+from runtime.lag import Place
 from runtime.settings import KafkaSettings
 from schemas.errors import StoreError
 from schemas.record import LogRecord
@@ -97,7 +98,24 @@ class Worker(Generic[Item, Out]):
         self._joined = False
         self._owned = False
         """The partitions are this worker's: not between their handing over and the next assignment."""
+        self._consumer: GroupConsumer | None = None
         self._dispatch: Dispatch[Item, Out] | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its sink."""
+        return self._sink.name
+
+    @property
+    def group(self) -> str:
+        """The consumer group that it works in."""
+        return self._settings.group
+
+    def places(self) -> Mapping[Partition, Place | None]:
+        """Where the sink is in each partition that this worker owns now; None: nothing of it was read yet."""
+        if self._consumer is None or not self._owned:
+            return {}
+        return {one: _place(self._progress.get(one)) for one in self._consumer.assignment()}
 
     def ready(self) -> Mapping[str, bool]:
         """Condition for /readyz: this worker is a member of the group, and has read once."""
@@ -121,7 +139,7 @@ class Worker(Generic[Item, Out]):
             if not joining.done():
                 joining.cancel()
                 return
-            consumer = joining.result()
+            consumer = self._consumer = joining.result()
             dispatch = self._dispatch = self._new_dispatch(consumer, tasks)
             work = (dispatch.run(), self._read(consumer, dispatch), self._commit_as_it_goes(consumer))
             working = [tasks.create_task(one) for one in work]
@@ -224,7 +242,7 @@ class Worker(Generic[Item, Out]):
     def _take(self, dispatch: Dispatch[Item, Out], partition: Partition, records: Sequence[LogRecord]) -> None:
         progress = self._progress.setdefault(partition, Progress())
         for record in records:
-            progress.read(record.offset)
+            progress.read(record.offset, record.timestamp)
         for record in records:
             dispatch.add(record)
 
@@ -261,3 +279,9 @@ class Worker(Generic[Item, Out]):
                 self._at("committed")
                 for progress, position in moved.values():
                     progress.committed = position
+
+
+def _place(progress: Progress | None) -> Place | None:
+    if progress is None or progress.position is None:
+        return None
+    return Place(progress.position, progress.oldest_ms)

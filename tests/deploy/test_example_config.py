@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from runtime.settings import Settings, read_settings
 from runtime.toml_reader import Secret
+from tests.runtime.secured_broker import Authority, key_pem
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "tradewind.example.toml").read_text("utf-8")
@@ -60,12 +62,15 @@ def leaves(table: dict[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[tu
 
 
 def write_with_secrets(text: str, folder: Path) -> Path:
-    """The configuration in a folder of its own, and a file for each secret that it names."""
+    """The configuration in a folder of its own, and a file for each secret and certificate that it names."""
     for name in re.findall(r'\{ file = "(.+?)" \}', text):
         secret = folder / name
         secret.parent.mkdir(parents=True, exist_ok=True)
         whsec = "whsec_" + b64encode(bytes(32)).decode()
         secret.write_text(whsec if secret.name.endswith("_whsec") else f"content-of-{secret.name}\n", "utf-8")
+    key = ec.generate_private_key(ec.SECP256R1())
+    for name in re.findall(r'^\w+_file = "(.+?\.pem)"', text, flags=re.MULTILINE):
+        (folder / name).write_bytes(key_pem(key) + Authority("own").issue("client", key))
     path = folder / "tradewind.toml"
     path.write_text(text, "utf-8")
     return path
@@ -84,13 +89,15 @@ def test_the_example_shows_the_true_defaults() -> None:
 
 def test_the_example_leaves_commented_exactly_what_may_be_left_out() -> None:
     active = {path for path, _ in leaves(tomllib.loads(EXAMPLE))}
-    optional = ("forward", "custom")  # tables that need keys, but need not be there
+    optional = ("sasl", "forward", "custom")  # tables that need keys, but need not be there
     needed = {path for path, default in KEYS.items() if default is NO_DEFAULT and not set(path) & set(optional)}
     assert active == needed
 
 
 @pytest.mark.parametrize("text", [EXAMPLE, WHOLE_EXAMPLE], ids=["as shipped", "every key"])
 def test_the_example_loads(text: str, tmp_path: Path) -> None:
+    # The default does not go with every other key of [kafka].
+    text = re.sub(r'^security = "plaintext"', 'security = "sasl_ssl"', text, flags=re.MULTILINE)
     settings = read_settings(write_with_secrets(text, tmp_path))
     assert settings.accounts[ACCOUNT].hook_secret == Secret("content-of-main_hook_secret")
     assert settings.store.key == Secret("content-of-store_key")

@@ -9,6 +9,7 @@ import pytest
 from processors.engine import Engine
 from processors.watchdog import Stalls
 from runtime.kafka import LogReader
+from runtime.metrics import REGISTRY
 from runtime.settings import KafkaSettings, ProcessorsSettings
 from schemas.errors import ProcessorsError
 from schemas.topics import WEBHOOKS
@@ -68,6 +69,9 @@ async def test_an_engine_that_is_given_nothing_although_there_is_something_ends_
                 await running
         (error,) = caught.value.exceptions
         assert isinstance(error, ProcessorsError)
+        if assigned:
+            assert REGISTRY.get_sample_value("tradewind_lag_records") == 2
+            assert (REGISTRY.get_sample_value("tradewind_lag_seconds") or 0) > 0
         what = f"{topic}[" if assigned else "the rebalance"
         assert str(error).startswith(what)
         assert str(error).endswith("has not moved for 1 s, although the broker answers")

@@ -24,11 +24,13 @@ async def test_alive_ready_and_metrics_are_answered_and_readiness_follows_its_co
         assert (await http.get("/livez")).status_code == 200
         ready = await http.get("/readyz")
         assert (ready.status_code, ready.json()) == (503, {"broker": True, "restored": False})
+        assert 'tradewind_ready{condition="restored"} 0.0' in (await http.get("/metrics")).text
         conditions["restored"] = True
         assert (await http.get("/readyz")).status_code == 200
         metrics = await http.get("/metrics")
         assert metrics.headers["content-type"].startswith("text/plain")
         assert "# TYPE tradewind_changes_total counter" in metrics.text
+        assert 'tradewind_ready{condition="restored"} 1.0' in metrics.text
         assert (await http.get("/elsewhere")).status_code == 404
         assert (await http.post("/livez")).status_code == 405
 
