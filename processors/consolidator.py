@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from processors.duplicates import RememberedMessages
-from processors.notification import Unreadable, Webhook, name_elements, parse
+from processors.duplicates import ALONE, RememberedMessages
+from processors.notification import Read, Unreadable, name_elements, read
 from processors.rules import AccountRules, builtin_rules, read_rules
 from processors.window import Origin, Window
 from schemas.change import ClosedBy, EntityChange
@@ -133,17 +133,12 @@ class Consolidator:
 
     def next_due_ms(self) -> int | None:
         """When the next window is due, by the log's time, or None if none is open."""
-        agenda, windows = self._agenda, self._windows
-        while agenda:
-            due_ms, key = agenda[0]
-            window = windows.get(key)
+        while self._agenda:
+            due_ms, key = self._agenda[0]
+            window = self._windows.get(key)
             if window is not None and window.due_ms == due_ms:
                 return due_ms
-            # A window closed out of turn leaves its entry behind; one that grew has a later due time by now.
-            if window is None:
-                heapq.heappop(agenda)
-            else:
-                heapq.heapreplace(agenda, (window.due_ms, key))
+            self._put_right(window)
         return None
 
     def feed(self, records: Iterable[Record]) -> Outcome:
@@ -157,11 +152,12 @@ class Consolidator:
             timestamp = record.timestamp
             if timestamp != self.now_ms:
                 self._move_time(timestamp, outcome)
-            control = None
-            if record.headers:
-                if header(record, REDRIVE_TO_HEADER) not in _OURS:
-                    continue
-                control = header(record, CONTROL_HEADER)
+            if not record.headers:
+                self._webhook(record, outcome)
+                continue
+            if header(record, REDRIVE_TO_HEADER) not in _OURS:
+                continue
+            control = header(record, CONTROL_HEADER)
             if control is None:
                 self._webhook(record, outcome)
             elif control == CONTROL_RULES:
@@ -179,21 +175,33 @@ class Consolidator:
     # -- time ------------------------------------------------------------------------------------------------------
 
     def _move_time(self, timestamp: int, outcome: Outcome) -> None:
-        if self.now_ms is not None and timestamp < self.now_ms - self._max_ceiling_ms:
+        now_ms = self.now_ms
+        if now_ms is None or timestamp > now_ms:
+            self.now_ms = timestamp
+            agenda = self._agenda
+            while agenda and agenda[0][0] < timestamp:
+                due_ms, key = agenda[0]
+                window = self._windows.get(key)
+                if window is not None and window.due_ms == due_ms:
+                    heapq.heappop(agenda)
+                    self._close(window, None, outcome)
+                else:
+                    self._put_right(window)
+        elif timestamp < now_ms - self._max_ceiling_ms:
             # The broker's clock was set back: what was open or remembered cannot be compared with what comes.
             self._close_all(list(self._windows.values()), "clock", outcome)
             self._remembered.forget()
             self._agenda.clear()
             self.now_ms = timestamp
-        elif self.now_ms is None or timestamp > self.now_ms:
-            self.now_ms = timestamp
-            if self._agenda and self._agenda[0][0] < timestamp:
-                self._close_due(timestamp, outcome)
 
-    def _close_due(self, now_ms: int, outcome: Outcome) -> None:
-        while (due_ms := self.next_due_ms()) is not None and due_ms < now_ms:
-            _, key = heapq.heappop(self._agenda)
-            self._close(self._windows[key], None, outcome)
+    def _put_right(self, window: Window | None) -> None:
+        """Bring the first entry of the agenda up to date."""
+        if window is None:
+            # It was closed out of turn, and has left its entry behind.
+            heapq.heappop(self._agenda)
+        else:
+            # It grew: its due time is later by now.
+            heapq.heapreplace(self._agenda, (window.due_ms, window.key))
 
     def _close_all(self, windows: list[Window], closed_by: ClosedBy, outcome: Outcome) -> None:
         for window in sorted(windows, key=lambda window: (window.due_ms, window.key)):
@@ -210,26 +218,29 @@ class Consolidator:
     def _webhook(self, record: Record, outcome: Outcome) -> None:
         ledger = self.ledger
         ledger.webhooks += 1
-        account, webhook = _read(record)
-        ledger.notifications += len(webhook.notifications) + len(webhook.unreadable)
-        if webhook.unreadable:
-            ledger.quarantined += len(webhook.unreadable)
-            self._quarantine(record, webhook.unreadable, outcome)
-        if not webhook.notifications:
+        account, (message_id, notifications, unreadable) = _read(record)
+        ledger.notifications += len(notifications)
+        if unreadable:
+            ledger.notifications += len(unreadable)
+            ledger.quarantined += len(unreadable)
+            self._quarantine(record, unreadable, outcome)
+        if not notifications:
             return
         assert self.now_ms is not None, "time moves before a record is looked at"  # noqa: S101
-        now_ms, offset, message_id = self.now_ms, record.offset, webhook.message_id
-        indices = [notification.index for notification in webhook.notifications]
+        now_ms, offset = self.now_ms, record.offset
+        alone = len(notifications) == 1 and notifications[0].index == 0
+        indices = ALONE if alone else [notification.index for notification in notifications]
         repeated = self._remembered.see(account, message_id, indices, now_ms)
         rules = self._rules.get(account, self._otherwise)
-        for notification in webhook.notifications:
-            rule = rules.of(notification.entity_type)
+        for notification in notifications:
+            entity_type = notification.entity_type
+            rule = rules.of(entity_type)
             if repeated and notification.index in repeated:
                 ledger.duplicates += 1
             elif not rule.keeps(notification):
                 ledger.filtered += 1
             else:
-                key = f"{account}/{notification.entity_type}/{notification.entity_id}"
+                key = f"{account}/{entity_type}/{notification.entity_id}"
                 window = self._windows.get(key)
                 # Due windows were closed when time moved, so a window that is still here is one to join.
                 if window is not None:
@@ -310,12 +321,12 @@ def _indices(named: bytes) -> set[int]:
     return {int(index) for index in named.split(b",")}
 
 
-def _read(record: Record) -> tuple[str, Webhook]:
+def _read(record: Record) -> tuple[str, Read]:
     """The account and what can be read of the body; a record without a proper key is unreadable as a whole."""
     try:
         account = _account(record.key)
         named = header(record, ELEMENTS_HEADER) if record.headers else None
         only = None if named is None else _indices(named)
     except ValueError as error:
-        return "", Webhook("", unreadable=[Unreadable(None, "bad-record", str(error))])
-    return account, parse(record.value or b"", appended_ms=record.timestamp, only=only)
+        return "", ("", [], [Unreadable(None, "bad-record", str(error))])
+    return account, read(record.value or b"", record.timestamp, only)

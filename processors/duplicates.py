@@ -11,6 +11,10 @@ Generation = dict[str, dict[str, Sighting]]
 """By account and message id."""
 
 
+ALONE = (0,)
+"""The index of a message's only element."""
+
+
 class RememberedMessages:
     """Which (account, messageId, index) occurred when, for at least the horizon and at most twice of it.
 
@@ -39,14 +43,20 @@ class RememberedMessages:
         Returns:
             Those of `indices` that had occurred within the horizon before, repeats included.
         """
-        if self._younger_since is None or now_ms - self._younger_since > self._horizon_ms:
+        since = self._younger_since
+        if since is None or now_ms - since > self._horizon_ms:
             self._turn_over(now_ms)
         messages = self._younger.get(account)
         if messages is None:
             messages = self._younger[account] = {}
         before = messages.get(message_id)
-        if before is None and account in self._older:
-            before = self._older[account].pop(message_id, None)
+        if before is None:
+            older = self._older.get(account)
+            if older:
+                before = older.pop(message_id, None)
+        if before is None and indices is ALONE:  # as most, if all is well
+            messages[message_id] = now_ms
+            return ()
         count = len(indices)
         whole = count > 0 and indices[-1] == count - 1  # ascending, so this means 0 to count-1
         sighting: Sighting = now_ms if count == 1 else (now_ms, count)

@@ -19,6 +19,7 @@ from schemas.change import Action
 from schemas.encoding import decode, encode
 
 MAX_ID = 2**63 - 1
+_MIN_INT64 = -MAX_ID
 MAX_TYPE = 64
 ENTITY_TYPE = re.compile(rf"[a-z][a-z0-9_.-]{{0,{MAX_TYPE - 1}}}")
 MAX_NESTING = 100
@@ -78,6 +79,10 @@ class Webhook:
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
+Read = tuple[str, list[Notification], list[Unreadable]]
+"""The fields of a Webhook."""
+
+
 class _BadElementError(Exception):
     """Carries the name of the fault and a sentence about it."""
 
@@ -90,33 +95,39 @@ def parse(body: bytes, *, appended_ms: int, only: Container[int] | None = None) 
         appended_ms: append time, Unix milliseconds; stands in where no timestamp is given.
         only: indices of the only elements to look at, or None for all.
     """
+    return Webhook(*read(body, appended_ms, only))
+
+
+def read(body: bytes, appended_ms: int, only: Container[int] | None) -> Read:
+    """As `parse`; for the core, which has no use for one more object per webhook."""
     try:
         message = decode(body)
     except ValueError as error:
         return _whole(body, "not-json", str(error))
-    if not isinstance(message, dict):
+    if type(message) is not dict:
         return _whole(body, "not-an-object", f"the body is {_kind(message)}")
     data = message.get("data")
-    if not isinstance(data, list):
+    if type(data) is not list:
         return _whole(body, "no-data", "data is missing" if "data" not in message else f"data is {_kind(data)}")
     if len(data) > MAX_ELEMENTS:
         return _whole(body, "too-many-elements", f"data has {len(data)} elements, more than {MAX_ELEMENTS}")
     message_id = message.get("messageId")
-    if not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_NAME:
+    if type(message_id) is not str or not 0 < len(message_id) <= MAX_NAME:
         message_id = _fingerprint(body)
-    webhook = Webhook(message_id, [], [])
+    notifications: list[Notification] = []
+    unreadable: list[Unreadable] = []
     for index, element in enumerate(data):
         if only is not None and index not in only:
             continue
         try:
-            webhook.notifications.append(_notification(index, element, message, appended_ms))
+            notifications.append(_notification(index, element, message, appended_ms))
         except _BadElementError as fault:
-            webhook.unreadable.append(Unreadable(index, *fault.args))
-    return webhook
+            unreadable.append(Unreadable(index, *fault.args))
+    return message_id, notifications, unreadable
 
 
-def _whole(body: bytes, error: str, message: str) -> Webhook:
-    return Webhook(_fingerprint(body), unreadable=[Unreadable(None, error, message)])
+def _whole(body: bytes, error: str, message: str) -> Read:
+    return _fingerprint(body), [], [Unreadable(None, error, message)]
 
 
 def _fingerprint(body: bytes) -> str:
@@ -144,10 +155,10 @@ def _notification(index: int, element: Any, message: dict[str, Any], appended_ms
     if type(entity_id) is not int or not 0 <= entity_id <= MAX_ID:
         entity_id = _entity_id(entity_id)
     at = element.get("timestamp")
-    if type(at) is not int or not -MAX_ID <= at <= MAX_ID:
+    if type(at) is not int or not _MIN_INT64 <= at <= MAX_ID:
         at = _message_time(message, appended_ms) if at is None else _int64(at, "bad-timestamp", "timestamp")
     user_id = element.get("userId")
-    if user_id is not None:
+    if user_id is not None and (type(user_id) is not int or not _MIN_INT64 <= user_id <= MAX_ID):
         user_id = _int64(user_id, "bad-user", "userId")
     changeset, complete = _changeset(element.get("changeset"))
     return Notification(index, entity_type, entity_id, action, at, user_id, changeset, complete or action != "updated")
@@ -189,7 +200,7 @@ def _integer(value: Any) -> int:
     """
     if type(value) is str and value.isascii() and value.isdigit() and len(value) <= len(str(MAX_ID)):
         value = int(value)
-    if type(value) is int and -MAX_ID <= value <= MAX_ID:
+    if type(value) is int and _MIN_INT64 <= value <= MAX_ID:
         return value
     raise ValueError
 

@@ -38,11 +38,12 @@ class RangeWalk:
 
     def feed(self, records: Iterable[Record]) -> list[EntityChange]:
         """Consume records in offset order; returns the range's changes in the order in which they came out."""
-        bounds, types = self._bounds, self._types
+        changes, types = self.core.feed(records).changes, self._types
+        first, second = self._bounds.first, self._bounds.second
         return [
             change
-            for change in self.core.feed(records).changes
-            if bounds.hold(change) and (not types or change.entity_type in types)
+            for change in changes
+            if first <= change.sources[0].offset < second and (not types or change.entity_type in types)
         ]
 
     def is_over(self, position: int) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.duplicates import RememberedMessages
+from processors.duplicates import ALONE, RememberedMessages
 
 HORIZON_MS = 10
-PREFIXES = st.integers(0, 3).map(lambda count: list(range(count)))
+PREFIXES = st.integers(0, 3).map(lambda count: list(range(count))) | st.just(ALONE)
 """What a webhook holds whose elements are all readable."""
 SIGHTINGS = st.tuples(
     st.sampled_from([1, 3, 0, 5, 9, 10, 11, 21]),
@@ -20,7 +22,7 @@ SIGHTINGS = st.tuples(
 @settings(max_examples=200)
 @given(st.lists(SIGHTINGS, min_size=4, max_size=16))
 def test_a_repeat_is_what_occurred_within_the_horizon_and_nothing_else(
-    sightings: list[tuple[int, str, list[int]]],
+    sightings: list[tuple[int, str, Sequence[int]]],
 ) -> None:
     remembered = RememberedMessages(HORIZON_MS)
     occurred: list[tuple[str, int, int]] = []
