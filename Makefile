@@ -86,10 +86,14 @@ wheelhouse: $(VENV)/.installed ## fetch the image's wheels, for a build without 
 
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
+DEMO = $(COMPOSE) --env-file deploy/demo/compose.env
+
 compose-demo: ## the containers of docker-compose.yml in front of a simulated ServiceTrade: an office day, then a ledger
 	@deploy/make-secrets.sh --demo deploy/demo/secrets
-	@$(COMPOSE) --env-file deploy/demo/compose.env up --build --detach
-	@$(COMPOSE) --env-file deploy/demo/compose.env logs --follow --no-log-prefix day
+	@$(DEMO) build
+	@$(DEMO) up --detach
+	@$(DEMO) logs --follow --no-log-prefix day
+	@exit $$(docker inspect --format '{{.State.ExitCode}}' $$($(DEMO) ps --all --quiet day))
 
 compose-test: $(VENV)/.installed ## on a Docker Engine: bring all up, kill each service, scale, restart Kafka; lost 0 (ARGS="--help")
 	@$(BIN)/python -m tests.compose $(ARGS)

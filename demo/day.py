@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from demo.evidence import count_topic, gather
 from demo.ledger import Ledger, account_for
 from demo.screen import Figures, Screen
 from demo.simulator import Control
-from demo.stage import DemoAccount, Stage
+from demo.stage import Stage
 from runtime.database import Database
 from runtime.kafka import KafkaError, LogReader
 from schemas.errors import StoreError
 from schemas.topics import CHANGES, DELIVERIES, WEBHOOKS
 from servicetrade.client import open_servicetrade
+from servicetrade.subscriptions import Subscriptions
 
 SETTLE_S = 90.0
 """How long the pipeline may take after the day to account for everything: windows close, retries end."""
 
 
-async def subscribe(stage: Stage, accounts: Iterable[DemoAccount]) -> None:
-    """Register each account's webhook, over the session that the mirror will use as well.
+async def subscribe(stage: Stage) -> None:
+    """Register each account's webhook where it is not there yet, over the session that the mirror will use as well.
 
     Not as `tradewind subscribe` does it: that one refuses what ServiceTrade could only reach without TLS.
     """
     async with open_servicetrade(stage.settings) as client:
-        for account in accounts:
+        for account in stage.accounts:
+            there = await Subscriptions(stage.settings, client, account.name).hooks()
+            if any(one.url == stage.hook_url(account) for one in there):
+                continue
             hook = {
                 "hookUrl": stage.hook_url(account),
                 "enabled": True,

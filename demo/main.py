@@ -97,7 +97,7 @@ class _Demo:
             screen.say(f"up after {time.monotonic() - began:.1f} s; pids: {pids}")
             store = await stack.enter_async_context(open_database(site.settings.store))
             reader = await stack.enter_async_context(LogReader.open(kafka, client_id="demo"))
-            await subscribe(site, site.accounts)
+            await subscribe(site)
             screen.say(f"logs in {site.folder / 'logs'}; kill any of these and watch")
             await control.start_day(notifications=notifications, duration_s=duration_s)
             await pass_day(screen, site, control, reader)

@@ -27,7 +27,8 @@ async def visit(settings: Settings, *, rules: Path | None, notifications: int, d
     May be called again: the ledger covers all that the simulator ever sent.
 
     Returns:
-        0 if every notification that was answered with 2xx is accounted for, at every configured sink, else 1.
+        0 if every notification that was answered with 2xx is accounted for, at every configured sink, else 1; also
+        1 if there was none.
 
     Raises:
         SettingsError: the rules cannot be used, or ingest.public_url is missing.
@@ -40,19 +41,21 @@ async def visit(settings: Settings, *, rules: Path | None, notifications: int, d
     async with AsyncExitStack() as stack:
         control = await stack.enter_async_context(Control.open(stage.simulator_url))
         known = {account["name"] for account in await control.accounts()}
-        new = [account for account in stage.accounts if account.name not in known]
-        for account in new:
-            await control.add_account(account)
+        for account in stage.accounts:
+            if account.name not in known:
+                await control.add_account(account)
         store = await stack.enter_async_context(open_database(settings.store))
         reader = await stack.enter_async_context(LogReader.open(settings.kafka, client_id="demo"))
-        await subscribe(stage, new)
+        await subscribe(stage)
         screen.say("the day begins")
         await control.start_day(notifications=notifications, duration_s=duration_s)
         await pass_day(screen, stage, control, reader)
         screen.say("the day is over; waiting until everything is accounted for")
         ledger = await settle(stage, control, reader, store)
         screen.ledger(ledger, await control.accounts(), {})
-    return 0 if ledger.balanced else 1
+        if not ledger.accepted:
+            screen.say("but nothing was accepted: does ServiceTrade reach ingest at ingest.public_url?")
+    return 0 if ledger.balanced and ledger.accepted else 1
 
 
 def _stage(settings: Settings) -> Stage:

@@ -25,12 +25,16 @@ if [ ! -e main_password ]; then
         openssl rand -hex 12 | keep main_password
     else
         printf 'ServiceTrade password of the account main: ' >&2
-        trap 'stty echo' EXIT
-        stty -echo
-        read -r password
-        stty echo
-        trap - EXIT
-        echo >&2
+        if [ -t 0 ]; then
+            trap 'stty echo; exit 130' HUP INT TERM
+            stty -echo
+        fi
+        IFS= read -r password || true
+        if [ -t 0 ]; then
+            stty echo
+            trap - HUP INT TERM
+            echo >&2
+        fi
         printf '%s' "$password" | keep main_password
     fi
 fi

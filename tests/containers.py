@@ -43,7 +43,7 @@ def in_containers() -> bool:
 def kafka_container() -> Iterator[str]:
     """A broker for as long as the block lasts; gives its bootstrap servers."""
     port = free_port()
-    container = _container("kafka").with_bind_ports(_CLIENT_PORT, port)
+    container = _container("kafka", _CLIENT_PORT, port)
     container.with_env("KAFKA_ADVERTISED_LISTENERS", f"BROKER://{HOST}:{port}")
     with container:
         _wait(container, lambda: answers(port))
@@ -54,7 +54,7 @@ def kafka_container() -> Iterator[str]:
 def postgres_container() -> Iterator[str]:
     """A PostgreSQL for as long as the block lasts; gives what stands before a database's name in SQLAlchemy's URL."""
     port = free_port()
-    container = _container("postgres").with_bind_ports(_POSTGRES_PORT, port)
+    container = _container("postgres", _POSTGRES_PORT, port)
     container.env.pop("POSTGRES_PASSWORD_FILE")
     container.with_env("POSTGRES_PASSWORD", _PASSWORD)
     user = container.env["POSTGRES_USER"]
@@ -64,12 +64,13 @@ def postgres_container() -> Iterator[str]:
         yield f"postgresql+asyncpg://{user}:{_PASSWORD}@{HOST}:{port}"
 
 
-def _container(service: str) -> DockerContainer:
-    """As docker-compose.yml has it, but for its networks, ports and volumes."""
+def _container(service: str, port_inside: int, port: int) -> DockerContainer:
+    """As docker-compose.yml has it, but for its networks and volumes; published on loopback."""
     text = (Path(__file__).parents[1] / "docker-compose.yml").read_text("utf-8")
     described: dict[str, Any] = yaml.safe_load(text)["services"][service]
     variable, default = re.fullmatch(r"\$\{(\w+):-(.+)\}", described["image"]).groups()  # type: ignore[union-attr]
     container = DockerContainer(os.environ.get(variable, default), env=dict(described["environment"]))
+    container.ports[f"{port_inside}/tcp"] = (HOST, port)  # type: ignore[assignment] # with_bind_ports knows no address
     return container.with_kwargs(shm_size=described.get("shm_size"))
 
 

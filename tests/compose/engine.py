@@ -59,7 +59,7 @@ class Project:
 
     def __init__(self, name: str, env: Mapping[str, str]) -> None:
         self.name = name
-        self._env = {"COMPOSE_PROJECT_NAME": name, "DOCKER_BUILDKIT": "0", **env}
+        self._env = {"COMPOSE_PROJECT_NAME": name, **env}
         plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
         self._program = ["docker", "compose"] if plugin.returncode == 0 else ["docker-compose"]
 

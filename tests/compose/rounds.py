@@ -179,7 +179,8 @@ def _wait_healthy(project: Project, *, processors: int = PROCESSORS) -> None:
 
 def _show(text: str) -> None:
     for line in text.rstrip().splitlines():
-        say(f"    {line}")
+        if "─  webhooks " not in line and "━  webhooks " not in line:  # how far a day is
+            say(f"    {line}")
 
 
 def _hold(held: bool, what: str) -> None:
