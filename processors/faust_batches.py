@@ -18,7 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.tuples import Message
 
-from runtime.kafka import READ_BYTES, IllegalStateError, Partition, keep_parsed
+from runtime.kafka import READ_BYTES, IllegalStateError, Partition, client_arguments, keep_parsed
 from runtime.settings import KafkaSettings, ProcessorsSettings
 from schemas.errors import ProcessorsError
 from schemas.record import Record
@@ -128,6 +128,7 @@ class Worker:
         self._app = app = faust.App(
             settings.group,
             broker=[f"aiokafka://{server}" for server in kafka.bootstrap_servers.split(",")],
+            broker_credentials=_credentials(kafka),
             # Faust's default restarts an agent that raised and skips its batch; that would be loss.
             agent_supervisor=mode.CrashingSupervisor,
             autodiscover=False,
@@ -197,6 +198,20 @@ class Worker:
         if not owned.issuperset(offsets):
             return False
         return bool(await consumer._commit(offsets))  # noqa: SLF001 (commits exactly these; `commit` would want acks)
+
+
+def _credentials(kafka: KafkaSettings) -> faust.types.auth.CredentialsT | None:
+    """What aiokafka's clients are given, as Faust wants it."""
+    given = client_arguments(kafka)
+    context = given.get("ssl_context")
+    if "sasl_mechanism" in given:
+        return faust.SASLCredentials(
+            mechanism=given["sasl_mechanism"],
+            username=given["sasl_plain_username"],
+            password=given["sasl_plain_password"],
+            ssl_context=context,
+        )
+    return None if context is None else faust.SSLCredentials(context)
 
 
 def _partitions(found: set[TP]) -> frozenset[Partition]:

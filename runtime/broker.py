@@ -11,7 +11,7 @@ import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from schemas.errors import BrokerError
 _POLL_S = 0.05
 _FORMAT_DEADLINE_S = 60
 _TAIL_LINES = 12
+_NOTHING: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,8 @@ def prepare(
     controller_port: int = 0,
     heap_mb: int = 512,
     cache_dir: Path | None = None,
+    properties: Mapping[str, object] = _NOTHING,
+    format_arguments: Sequence[str] = (),
     report: Report = lambda _: None,
 ) -> PreparedBroker:
     """Make a data folder ready: fetch Kafka if need be, choose ports, write the configuration, format once.
@@ -75,6 +78,8 @@ def prepare(
         controller_port: where the node talks to its own controller; 0 likewise.
         heap_mb: the JVM's heap in MiB; the process takes about 330 MiB when it starts.
         cache_dir: where Kafka's jars are kept; None for the per-user cache folder.
+        properties: what server.properties holds beside, or instead of, what it would; further listeners, for example.
+        format_arguments: further arguments of StorageTool's format, such as --add-scram for a user; they count once.
         report: gets a line for people on each step.
 
     Raises:
@@ -88,9 +93,9 @@ def prepare(
         state = load_or_create_state(data_dir, port=port, controller_port=controller_port)
         _refuse_taken_ports(data_dir, state)
         shutil.rmtree(data_dir / "tmp", ignore_errors=True)  # a killed JVM leaves its unpacked codecs
-        write_config(data_dir, state)
+        write_config(data_dir, state, properties)
         java = java_command(JAVA, classpath, data_dir, heap_mb=heap_mb)
-        _format_once(data_dir, java, report)
+        _format_once(data_dir, java, format_arguments, report)
     except OSError as error:
         raise BrokerError(f"cannot write the broker's data folder {data_dir}: {error}") from error
     argv = (*java, "kafka.Kafka", str(data_dir / "server.properties"))
@@ -103,7 +108,7 @@ def _refuse_taken_ports(data_dir: Path, state: BrokerState) -> None:
             raise BrokerError(f"port {port} is taken: is another broker running on {data_dir}?")
 
 
-def _format_once(data_dir: Path, java: list[str], report: Report) -> None:
+def _format_once(data_dir: Path, java: list[str], arguments: Sequence[str], report: Report) -> None:
     """Run Kafka's StorageTool; it writes meta.properties last, so a format cut short is done again."""
     if (data_dir / "kafka" / "meta.properties").exists():
         return
@@ -111,7 +116,7 @@ def _format_once(data_dir: Path, java: list[str], report: Report) -> None:
     cluster_id = "T" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]  # a leading "-" would be an option
     config = str(data_dir / "server.properties")
     command = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", config]
-    command.append("--ignore-formatted")
+    command += ["--ignore-formatted", *arguments]
     result = subprocess.run(  # noqa: S603 - our own command
         tied(command), capture_output=True, text=True, errors="replace", timeout=_FORMAT_DEADLINE_S, check=False
     )
@@ -140,6 +145,8 @@ def running_broker(
     controller_port: int = 0,
     heap_mb: int = 512,
     cache_dir: Path | None = None,
+    properties: Mapping[str, object] = _NOTHING,
+    format_arguments: Sequence[str] = (),
     start_deadline_s: float = 60,
     stop_deadline_s: float = 10,
     report: Report = lambda _: None,
@@ -153,7 +160,14 @@ def running_broker(
         BrokerError: as `prepare`; or the broker died or did not answer in time: with the end of its log.
     """
     prepared = prepare(
-        data_dir, port=port, controller_port=controller_port, heap_mb=heap_mb, cache_dir=cache_dir, report=report
+        data_dir,
+        port=port,
+        controller_port=controller_port,
+        heap_mb=heap_mb,
+        cache_dir=cache_dir,
+        properties=properties,
+        format_arguments=format_arguments,
+        report=report,
     )
     report(f"starting Apache Kafka {KAFKA_VERSION}")
     began = time.monotonic()

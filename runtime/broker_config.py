@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -92,8 +92,8 @@ def free_port(besides: Container[int] = ()) -> int:
     raise BrokerError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
 
 
-def write_config(data_dir: Path, state: BrokerState) -> None:
-    """Write server.properties and log4j2.xml into the data folder.
+def write_config(data_dir: Path, state: BrokerState, properties: Mapping[str, object]) -> None:
+    """Write server.properties, in which the given `properties` win, and log4j2.xml into the data folder.
 
     Raises:
         BrokerError: Kafka could not be given this path: `log.dirs` is a list separated by commas.
@@ -101,7 +101,8 @@ def write_config(data_dir: Path, state: BrokerState) -> None:
     """
     if "," in str(data_dir):
         raise BrokerError(f"{data_dir}: Kafka allows no comma in the path of its data")
-    text = "".join(f"{key}={_escaped(str(value))}\n" for key, value in _server_properties(data_dir, state).items())
+    lines = {**_server_properties(data_dir, state), **properties}
+    text = "".join(f"{key}={_escaped(str(value))}\n" for key, value in lines.items())
     (data_dir / "server.properties").write_text(text, "ascii")
     (data_dir / "log4j2.xml").write_text(_LOG4J2, "ascii")
     for folder in ("logs", "tmp"):

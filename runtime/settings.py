@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from runtime.hook_secrets import live_in
+from runtime.kafka_settings import KafkaSaslSettings, KafkaTlsSettings, Security, check_security
 from runtime.setting_checks import positive, usable_url
 from runtime.sink_settings import SinksSettings
 from runtime.toml_reader import Secret, read_toml
@@ -27,7 +29,7 @@ LONGEST_LEASE_S = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaSettings:
-    """Where the broker is and how topics are made."""
+    """Where the broker is, how it is spoken to, and how topics are made."""
 
     bootstrap_servers: str
     topic_prefix: str = ""
@@ -37,8 +39,14 @@ class KafkaSettings:
     """How long webhooks and everything made of them stay readable and replayable."""
     log_epoch: int = 1
     """Raise by hand when servicetrade.webhooks is created anew: keeps `sequence` growing."""
+    security: Security = "plaintext"
+    tls: KafkaTlsSettings = field(default_factory=KafkaTlsSettings)
+    """Used with "ssl" and "sasl_ssl"."""
+    sasl: KafkaSaslSettings | None = None
+    """Needed by "sasl_plaintext" and "sasl_ssl"."""
 
     def __post_init__(self) -> None:
+        check_security(self.security, self.tls, self.sasl)
         positive(
             replication_factor=self.replication_factor,
             retention_days=self.retention_days,
@@ -106,6 +114,11 @@ class IngestSettings:
             raise ValueError(f"body_limit_bytes is at most {BODY_LIMIT_BYTES}: the topics hold no larger record")
         if self.public_url is not None and not usable_url(self.public_url):
             raise ValueError("public_url must be https://host (or http://host:port for a simulator)")
+        try:
+            socket.getaddrinfo(self.host, None, socket.AF_INET)
+        except (OSError, UnicodeError):
+            told = f"host is an IPv4 address, or a name of one, to listen on (0.0.0.0: all); found {self.host!r}"
+            raise ValueError(told) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

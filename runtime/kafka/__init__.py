@@ -2,7 +2,9 @@
 
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from runtime.kafka.arguments import client_arguments
 from runtime.kafka.batch_producer import RECORDS_REFUSED, BatchProducer, BatchRecord
+from runtime.kafka.connecting import BrokerRefused
 from runtime.kafka.group import GroupConsumer
 from runtime.kafka.producer import Headers, Producer, acknowledged, partition_of
 from runtime.kafka.reader import LogReader
@@ -13,6 +15,7 @@ __all__ = [
     "RECORDS_REFUSED",
     "BatchProducer",
     "BatchRecord",
+    "BrokerRefused",
     "GroupConsumer",
     "Headers",
     "IllegalStateError",
@@ -22,6 +25,7 @@ __all__ = [
     "Position",
     "Producer",
     "acknowledged",
+    "client_arguments",
     "keep_parsed",
     "partition_of",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
+from runtime.kafka.connecting import BrokerRefused, connect
 from runtime.kafka.producer import new_producer
 from runtime.logs import log_event
 from runtime.settings import KafkaSettings
@@ -55,7 +56,7 @@ class BatchProducer:
         self._kafka = self._new()
         self._connected = False
         self._connecting = asyncio.Lock()
-        self._told = False
+        self._told = ""
         self._in_use: Counter[AIOKafkaProducer] = Counter()
         """Batches on their way, by the producer that sends them."""
         self._stopping: set[asyncio.Task[None]] = set()
@@ -147,19 +148,20 @@ class BatchProducer:
 
     async def _try_to_connect(self) -> None:
         try:
-            await self._kafka.start()
+            await connect(self._kafka, self._settings)
             found = len(await self._kafka.partitions_for(self._topic))
-        except KafkaError as error:
-            if not self._told:
+        except (KafkaError, BrokerRefused) as error:
+            # A refusal does not end this either: a password that was changed for others must not cost webhooks.
+            if str(error) != self._told:
                 log_event(_log, "broker.unreachable", level=logging.WARNING, reason=str(error))
-            self._told = True
+            self._told = str(error)
             failed, self._kafka = self._kafka, self._new()
             await _stop(failed)
             await asyncio.sleep(RECONNECT_S)
             return
         if found != self._partitions:
             raise TopicsError(f"{self._topic} has {found} partitions, not {self._partitions}: create it anew")
-        self._connected, self._told = True, False
+        self._connected, self._told = True, ""
 
 
 def _tell(told: asyncio.Future[None], sent: asyncio.Future[Any]) -> None:

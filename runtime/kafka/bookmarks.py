@@ -14,6 +14,8 @@ from aiokafka.errors import GroupIdNotFound, KafkaError, for_code
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.structs import OffsetAndMetadata
 
+from runtime.kafka.arguments import client_arguments
+from runtime.kafka.connecting import connect
 from runtime.kafka.records import Partition, close, topic_partition
 from runtime.kafka.topics import COORDINATOR_S, RETRY_S, open_admin
 from runtime.settings import KafkaSettings
@@ -45,10 +47,10 @@ class Bookmarks:
     async def open(cls, settings: KafkaSettings, group: str) -> AsyncIterator[Bookmarks]:
         """Connect; disconnect on leaving."""
         kafka = AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap_servers, client_id=group, group_id=group, enable_auto_commit=False
+            **client_arguments(settings), client_id=group, group_id=group, enable_auto_commit=False
         )
         try:
-            await kafka.start()
+            await connect(kafka, settings)
             yield cls(kafka)
         finally:
             await close(kafka)

@@ -11,6 +11,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, RebalanceInProgressError
 
+from runtime.kafka.arguments import client_arguments
+from runtime.kafka.connecting import connect
 from runtime.kafka.records import READ_BYTES, Partition, close, keep_parsed, log_record, topic_partition
 from runtime.settings import KafkaSettings
 from schemas.record import LogRecord
@@ -57,7 +59,7 @@ class GroupConsumer:
             on_assigned: called when a rebalance is over.
         """
         kafka = AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap_servers,
+            **client_arguments(settings),
             group_id=group,
             group_instance_id=instance,
             client_id=instance or group,
@@ -74,7 +76,7 @@ class GroupConsumer:
         consumer = cls(kafka)
         kafka.subscribe([topic], listener=_Listener(consumer, on_revoked, on_assigned))
         try:
-            await kafka.start()
+            await connect(kafka, settings)
             keep_parsed(kafka)
             yield consumer
         finally:

@@ -11,6 +11,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from runtime.kafka.arguments import client_arguments
+from runtime.kafka.connecting import connect
 from runtime.kafka.records import Partition, Position
 from runtime.settings import KafkaSettings
 from schemas.topics import MAX_RECORD_BYTES
@@ -33,7 +35,7 @@ def new_producer(
 ) -> AIOKafkaProducer:
     """A producer as all of the product's are; aiokafka's defaults are unsafe (acks=1)."""
     return AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **client_arguments(settings),
         client_id=client_id,
         partitioner=lambda key, partitions, _: partition_of(key, partitions),
         acks="all",
@@ -68,10 +70,11 @@ class Producer:
 
         Raises:
             KafkaError: no broker can be reached.
+            BrokerRefused: none takes this configuration.
         """
         producer = cls(settings, client_id=client_id, linger_ms=linger_ms)
         try:
-            await producer._kafka.start()
+            await connect(producer._kafka, settings)
             yield producer
         finally:
             for kafka in (*producer._spent, producer._kafka):
@@ -151,7 +154,7 @@ class Producer:
     async def _replace(self) -> None:
         fresh = self._new()
         try:
-            await fresh.start()
+            await connect(fresh, self._settings)
         except BaseException:
             await fresh.stop()
             raise

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from runtime.kafka.arguments import client_arguments
+from runtime.kafka.connecting import connect
 from runtime.kafka.records import READ_BYTES, Partition, close, keep_parsed, log_record, topic_partition
 from runtime.settings import KafkaSettings
 from schemas.record import LogRecord, Record
@@ -24,7 +26,7 @@ class LogReader:
     async def open(cls, settings: KafkaSettings, *, client_id: str) -> AsyncIterator[LogReader]:
         """Connect; disconnect on leaving."""
         kafka = AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap_servers,
+            **client_arguments(settings),
             client_id=client_id,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -33,7 +35,7 @@ class LogReader:
             fetch_max_wait_ms=20,
         )
         try:
-            await kafka.start()
+            await connect(kafka, settings)
             keep_parsed(kafka)
             yield cls(kafka)
         finally:

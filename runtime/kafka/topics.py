@@ -12,6 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from runtime.kafka.arguments import client_arguments
+from runtime.kafka.connecting import connect
 from runtime.kafka.records import Partition
 from runtime.settings import KafkaSettings
 from schemas.errors import TopicsError
@@ -77,7 +79,8 @@ async def require_topics(settings: KafkaSettings, topics: Sequence[Topic]) -> No
     async with open_admin(settings) as admin:
         existing = set(await admin.list_topics())
         if missing := [name for topic in topics if (name := full_name(settings, topic)) not in existing]:
-            raise TopicsError(f"there is no topic {', '.join(missing)}: run `tradewind topics`")
+            hidden = "" if settings.security == "plaintext" else ", or let this process see it: docs/security.md"
+            raise TopicsError(f"there is no topic {', '.join(missing)}: run `tradewind topics`{hidden}")
         for topic in topics:
             for sentence in await _differences(admin, settings, topic):
                 if any(key in sentence for key in topic.config):
@@ -86,10 +89,15 @@ async def require_topics(settings: KafkaSettings, topics: Sequence[Topic]) -> No
 
 @asynccontextmanager
 async def open_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """An admin connection for as long as the block lasts."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
-    await admin.start()
+    """An admin connection for as long as the block lasts.
+
+    Raises:
+        KafkaError: no broker can be reached.
+        BrokerRefused: none takes this configuration.
+    """
+    admin = AIOKafkaAdminClient(**client_arguments(settings))
     try:
+        await connect(admin, settings)
         yield admin
     finally:
         await admin.close()
@@ -149,6 +157,9 @@ async def _differences(admin: AIOKafkaAdminClient, settings: KafkaSettings, topi
     if found_partitions != topic.partitions:
         wrong.append(f"{name} has {found_partitions} partitions, not {topic.partitions}: create it anew")
     (response,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    for code, message, *_ in response.resources:
+        if code != _NO_ERROR:
+            raise for_code(code)(f"topic {name}: {message}")
     actual = {entry[0]: entry[1] for resource in response.resources for entry in resource[4]}
     for key, value in wanted_config(settings, topic).items():
         if actual.get(key) != value:

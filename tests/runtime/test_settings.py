@@ -10,6 +10,7 @@ import pytest
 from runtime.settings import Settings, read_settings
 from runtime.toml_reader import Secret
 from schemas.errors import SettingsError
+from tests.runtime.secured_broker import KEY_PASSWORD, write_certificates
 
 GOOD = """\
 [kafka]
@@ -110,6 +111,95 @@ def test_what_is_wrong_is_named_by_file_line_and_key(config: Path, old: str, new
     message = refusal(config, old, new)
     assert message.startswith(str(config))
     assert told in message
+
+
+SASL = '[kafka.sasl]\nmechanism = "PLAIN"\nusername = "us"\npassword = { file = "key" }\n'
+TLS = '[kafka.tls]\nca_file = "ca.pem"\n'
+SHOWN = TLS + 'cert_file = "client.pem"\n'
+LOCKED = SHOWN + 'key_file = "client_key_locked.pem"\n'
+OPENED = LOCKED + 'key_password = { file = "key_password" }\n'
+
+
+def secured(config: Path, security: str, tables: str) -> Path:
+    """The configuration with this [kafka]; certificates and keys are beside it."""
+    write_certificates(config.parent)
+    (config.parent / "key_password").write_text(KEY_PASSWORD)
+    (config.parent / "empty").write_text("")
+    key = f'security = "{security}"\n' if security else ""
+    config.write_text(GOOD.replace("[store]", key + tables + "[store]"))
+    return config
+
+
+@pytest.mark.parametrize(
+    ("security", "tables", "told"),
+    [
+        ("SSL", "", ":4: kafka.security: must be one of 'plaintext', 'ssl', 'sasl_plaintext', 'sasl_ssl'"),
+        (
+            "sasl_ssl",
+            "",
+            ':1: kafka: security = "sasl_ssl" needs a table [kafka.sasl]: mechanism, username and password',
+        ),
+        ("", SASL, ':1: kafka: [kafka.sasl] is not used with security = "plaintext": say "sasl_plaintext"'),
+        ("", TLS, ':1: kafka: [kafka.tls] is not used with security = "plaintext": say "ssl"'),
+        ("", SASL + TLS, '[kafka.sasl] is not used with security = "plaintext": say "sasl_ssl"'),
+        ("ssl", SASL, '[kafka.sasl] is not used with security = "ssl": say "sasl_ssl"'),
+        ("sasl_plaintext", SASL + TLS, '[kafka.tls] is not used with security = "sasl_plaintext": say "sasl_ssl"'),
+        ("sasl_ssl", SASL.replace("PLAIN", "GSSAPI"), "kafka.sasl.mechanism: must be one of 'PLAIN', 'SCRAM-SHA-256'"),
+        ("sasl_ssl", SASL.replace('"us"', '""'), ":5: kafka.sasl: username is empty, or holds what no login can"),
+        ("sasl_ssl", SASL.replace('"key"', '"empty"'), ":5: kafka.sasl: password is empty"),
+        ("sasl_ssl", SASL.replace("username", "user"), ":7: kafka.sasl.user: unknown key; did you mean username?"),
+        ("ssl", TLS.replace("ca.pem", "no.pem"), "no.pem: cannot be read: No such file"),
+        ("ssl", TLS.replace("ca.pem", "key"), "key: no certificate in PEM is in it"),
+        ("ssl", '[kafka.tls]\nkey_file = "key"\n', "kafka.tls: key_file and key_password belong to a cert_file"),
+        ("ssl", SHOWN.replace("client", "absent"), "absent.pem cannot be read: No such file"),
+        ("ssl", SHOWN, "do not hold, in PEM, a certificate and its key"),
+        ("ssl", SHOWN + 'key_file = "absent.pem"\n', "absent.pem cannot be read: No such file"),
+        ("ssl", SHOWN + 'key_file = "broker.pem"\n', "do not hold, in PEM, a certificate and its key"),
+        ("ssl", OPENED.replace("client_key_locked", "broker"), "do not hold, in PEM, a certificate and its key"),
+        ("ssl", LOCKED, "client_key_locked.pem is encrypted, and key_password is missing"),
+        ("ssl", OPENED.replace('"key_password"', '"key"'), "is encrypted, and key_password does not open it"),
+    ],
+)
+def test_what_is_wrong_with_how_kafka_is_spoken_to_is_a_sentence(
+    config: Path, security: str, tables: str, told: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(secured(config, security, tables))
+    assert told in str(caught.value)
+    assert str(caught.value).startswith(str(config))
+    assert "\n" not in str(caught.value)
+    assert KEY_PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("security", "tables"),
+    [
+        ("plaintext", ""),
+        ("plaintext", "[kafka.tls]\n"),
+        ("ssl", ""),
+        ("ssl", TLS),
+        ("ssl", OPENED),
+        ("ssl", SHOWN.replace("client", "broker")),
+        ("sasl_plaintext", SASL),
+        ("sasl_ssl", SASL + TLS),
+        ("sasl_ssl", SASL.replace("PLAIN", "SCRAM-SHA-512")),
+    ],
+)
+def test_every_way_to_speak_to_kafka_can_be_configured_and_no_password_shows(
+    config: Path, security: str, tables: str
+) -> None:
+    settings = read_settings(secured(config, security, tables))
+    assert settings.kafka.security == security
+    assert not [secret for secret in ("key-8e21", KEY_PASSWORD) if secret in repr(settings)]
+
+
+@pytest.mark.parametrize("host", ["::", "::1", "[::]", "", "127.0.0.1:8080", "http://127.0.0.1", "a..b", "x" * 64])
+def test_ingest_listens_on_an_ipv4_address_or_a_name_of_one(config: Path, host: str) -> None:
+    message = refusal(config, "[store]", f'[ingest]\nhost = "{host}"\n[store]')
+    assert ":4: ingest: host is an IPv4 address, or a name of one, to listen on" in message
+    for usable in ("0.0.0.0", "localhost"):
+        config.write_text(GOOD + f'[ingest]\nhost = "{usable}"\n')
+        assert read_settings(config).ingest.host == usable
 
 
 @pytest.mark.parametrize("secrets", ["", "one two three"])
