@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -13,7 +14,7 @@ from runtime import metrics
 from runtime.logs import log_event
 
 UNKNOWN_INTERVAL_S = 10.0
-"""Requests on wrong URLs are logged once in so long: whoever guesses, guesses often."""
+"""Requests on an account's, or nobody's, wrong URLs are logged once in so long: whoever guesses, guesses often."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +32,10 @@ class Witness:
         self._hooks = hooks
         self._access_log = access_log
         self._last_at: dict[str, float] = {}
-        self._unknown = 0
-        self._unknown_logged_at = -UNKNOWN_INTERVAL_S
+        self._unknown: dict[str | None, int] = {}
+        """By account, as many as were not logged yet."""
+        self._unknown_logged_at: dict[str | None, float] = {}
+        metrics.UNKNOWN_URL.labels("")
         for account in accounts:
             self._heard(account)
 
@@ -69,20 +72,20 @@ class Witness:
 
     def unknown_url(self, path: str) -> None:
         """A request was answered 404."""
-        metrics.UNKNOWN_URL.inc()
-        self._unknown += 1
+        account, fingerprint = self._hooks.suspect_of(path) or (None, None)
+        metrics.UNKNOWN_URL.labels(account or "").inc()
+        requests = self._unknown[account] = self._unknown.get(account, 0) + 1
         now = time.monotonic()
-        if now - self._unknown_logged_at >= UNKNOWN_INTERVAL_S:
-            account, fingerprint = self._hooks.suspect_of(path) or (None, None)
+        if now - self._unknown_logged_at.get(account, -math.inf) >= UNKNOWN_INTERVAL_S:
             log_event(
                 _log,
                 "ingest.unknown_url",
                 level=logging.WARNING,
                 account=account,
                 secret=fingerprint,
-                requests=self._unknown,
+                requests=requests,
             )
-            self._unknown, self._unknown_logged_at = 0, now
+            self._unknown[account], self._unknown_logged_at[account] = 0, now
 
     def _heard(self, account: str) -> float:
         now = time.monotonic()
@@ -91,6 +94,7 @@ class Witness:
             for outcome in metrics.RECEIVED:
                 metrics.WEBHOOKS_RECEIVED.begin(account, outcome)
             metrics.begin(metrics.WEBHOOKS_LIMITED, account, values=metrics.LIMITS)
+            metrics.UNKNOWN_URL.labels(account)
         self._last_at[account] = now
         return now
 

@@ -59,7 +59,9 @@ class Lag(Generic[P]):
                 if place.not_before_ms is None and one not in absent:
                     absent[one] = now_ms  # behind from the first look on, nobody knows for how long: it counts from now
                 known = (place.not_before_ms, absent.get(one))
-                oldest_ms = min(oldest_ms, max(at for at in known if at is not None))
+                # Remembered, for a rebalance makes the reader forget what it has read.
+                absent[one] = max(at for at in known if at is not None)
+                oldest_ms = min(oldest_ms, absent[one])
             if one in absent:
                 self._absent_until[one] = absent[one]
         self._ends = {one: (ends[one], now_ms) for one in places}

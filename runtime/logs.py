@@ -40,6 +40,7 @@ Event = Literal[
     "sink.unparked",  # all that was put aside has been delivered
     "sink.halted",  # the sink delivers nothing until a person has looked at it: tradewind sink resume NAME
     "sink.resumed",
+    "sink.lag_unknown",  # Kafka does not tell, or refuses, what the lag is measured by; the metrics stay as they were
     "store.migrated",  # the store's tables were made, or brought to this version's schema
     "custom.failed",  # a custom sink's own function raised what it should not, with the traceback; it is tried again
     "command.uncertain",  # nobody can tell whether a command was performed: a person has to look

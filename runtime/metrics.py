@@ -150,6 +150,11 @@ READY = PROCESS.gauge(
     "0: the process waits for what the condition names, and does no work meanwhile. `broker`: Kafka does not answer it",
     condition="as on /readyz: started, broker, accepting, restored, joined",
 )
+START_TIME_SECONDS = PROCESS.gauge(
+    "tradewind_start_time_seconds",
+    "When the process began, in Unix time",
+    "It was started anew. Again and again: it dies; `process.crashed` in its log has the traceback",
+)
 
 # -- ingest --------------------------------------------------------------------------------------------------------
 INGEST = Stage("Ingest")
@@ -174,12 +179,14 @@ LIMITS = ("body", "head", "slow", "malformed")
 UNKNOWN_URL = INGEST.counter(
     "tradewind_webhooks_unknown_url_total",
     "Requests on a wrong URL (404)",
-    "Somebody guesses, or a hook points to an old secret: `ingest.unknown_url` in the log, `tradewind subscriptions`",
+    "With an account: a hook has an old secret, and all that it sends is lost: `tradewind subscriptions`, "
+    "`ingest.unknown_url` in the log. Without: somebody guesses",
+    account="the one that the URL names, with a secret that is not its own; empty: none of the configuration's",
 )
 SILENCE_SECONDS = INGEST.gauge(
     "tradewind_webhook_silence_seconds",
-    "Time since the account's last webhook, or since this process began; over several ingests the least counts",
-    "Longer than its nights: is the subscription still there? `tradewind subscriptions`",
+    "Time since the account's last webhook; a restart of ingest sets it to 0. Over several ingests the least counts",
+    "Longer than its nights and weekends: is the subscription still there? `tradewind subscriptions`",
     account="",
 )
 ACK_SECONDS = INGEST.histogram(
@@ -232,7 +239,9 @@ LAG_RECORDS = PROCESSORS.gauge(
 )
 LAG_SECONDS = PROCESSORS.gauge(
     "tradewind_lag_seconds",
-    "Age of the oldest of these, by the broker's time of append and this machine's clock; a look too long at most",
+    "Age of the oldest of these, by the broker's time of append and this machine's clock; a look too long at most. "
+    "Of a partition that it cannot date, since it first looked; 0 while it owns no partitions, as before it has joined "
+    "its group",
     "Changes come so much later. Falling: it catches up. Rising: see tradewind_lag_records",
 )
 NOTIFICATIONS = PROCESSORS.counter(
@@ -294,13 +303,15 @@ REMEMBERED_MESSAGES = WINDOWS.gauge(
 SINKS = Stage("Sinks")
 SINK_LAG_RECORDS = SINKS.gauge(
     "tradewind_sink_lag_records",
-    "Records of the partitions that this worker owns from the oldest without an outcome on; those put aside are done",
+    "Records of the partitions that this worker owns from the oldest without an outcome on; those put aside are done. "
+    "Not there before it has joined its group; while a rebalance goes on, as it was before",
     "Steady: the sink is too slow, halted, or its other side is away: `tradewind sink status`",
     sink="",
 )
 SINK_LAG_SECONDS = SINKS.gauge(
     "tradewind_sink_lag_seconds",
-    "Age of the oldest of these, by the broker's time of append and this machine's clock",
+    "Age of the oldest of these, by the broker's time of append and this machine's clock. Of a partition of which it "
+    "has read nothing since it began, counted from its first look: after a restart a sink that cannot read looks young",
     "Rising: nothing gets through for at least one entity: `sink.retry` in the log. Beyond Kafka's retention: loss",
     sink="",
 )

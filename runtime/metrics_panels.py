@@ -54,8 +54,14 @@ ROWS = (
         "At a glance",
         [
             Panel(
-                "Ready processes",
-                [("count by (service) (min by (service, instance) (tradewind_ready) == 1)", "{{service}}")],
+                "Ready processes, and restarts",
+                [
+                    ("count by (service) (min by (service, instance) (tradewind_ready) == 1)", "{{service}}"),
+                    (
+                        "sum by (service) (changes(tradewind_start_time_seconds[15m])) > 0",
+                        "{{service}}: restarts in 15 minutes",
+                    ),
+                ],
             ),
             Panel(
                 "What keeps a process from its work",
@@ -99,7 +105,7 @@ ROWS = (
             ),
             Panel(
                 "Wrong URLs",
-                [(each("tradewind_webhooks_unknown_url_total"), "404")],
+                [(rate("tradewind_webhooks_unknown_url_total", "account"), "404 {{account}}")],
                 unit="reqps",
             ),
         ],

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from runtime.metrics import CONTENT_TYPE, READY, render
+from runtime.metrics import CONTENT_TYPE, READY, START_TIME_SECONDS, render
 
 Readiness = Callable[[], Mapping[str, bool]]
 """Named conditions; the process is ready if all hold."""
@@ -37,10 +37,11 @@ class Status:
         self._sources, self._shown = sources, tuple(shown)
 
     def __call__(self) -> Mapping[str, bool]:
-        """Every condition that has to hold, by name."""
+        """Every condition that has to hold, by name; one that several sources have holds if it does for all of them."""
         conditions = {"started": bool(self._sources)}
         for source in self._sources:
-            conditions |= source()
+            for name, holds in source().items():
+                conditions[name] = conditions.get(name, True) and holds
         return conditions
 
     def shown(self) -> Mapping[str, bool]:
@@ -113,6 +114,7 @@ async def ops_server(host: str, port: int, ready: Readiness, shown: Readiness = 
             READY.labels(name).set(holds)
         return Response(render(), media_type=CONTENT_TYPE)
 
+    START_TIME_SECONDS.set_to_current_time()
     app = Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)])
     config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="off")
     async with serving(config) as bound:

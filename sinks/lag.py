@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +12,13 @@ from runtime import metrics
 from runtime.kafka import KafkaError, LogReader, Partition
 from runtime.kafka.topics import committed_offsets
 from runtime.lag import Lag, Place
+from runtime.logs import log_event
 from runtime.settings import KafkaSettings
 from sinks.worker import Worker
 
 LOOK_EVERY_S = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 class LagMeter:
@@ -27,8 +31,7 @@ class LagMeter:
     """
 
     def __init__(self, sink: str, group: str, kafka: KafkaSettings) -> None:
-        self._records = metrics.SINK_LAG_RECORDS.labels(sink)
-        self._seconds = metrics.SINK_LAG_SECONDS.labels(sink)
+        self._sink = sink
         self._group = group
         self._kafka = kafka
         self._lag: Lag[Partition] = Lag()
@@ -44,6 +47,7 @@ class LagMeter:
 
         Raises:
             KafkaError: the broker does not answer.
+            BrokerRefused: it does not take this configuration any more.
         """
         ends = await reader.ends(list(places)) if places else {}
         unread = [one for one, place in places.items() if place is None]
@@ -53,17 +57,37 @@ class LagMeter:
             self._begins = {one: max(committed.get(one, 0), await reader.beginning(one)) for one in unread}
         known = {one: place or Place(self._begins[one]) for one, place in places.items()}
         behind = self._lag.look(time.time() * 1000, ends, known)
-        self._records.set(behind.records)
-        self._seconds.set(behind.seconds)
+        # Not exported before: 0 would say that nothing is behind.
+        metrics.SINK_LAG_RECORDS.labels(self._sink).set(behind.records)
+        metrics.SINK_LAG_SECONDS.labels(self._sink).set(behind.seconds)
 
 
-async def measure_lag(reader: LogReader, kafka: KafkaSettings, workers: Sequence[Worker[Any, Any]]) -> None:
-    """Look again and again, until cancelled; while the broker does not answer, the metrics stay as they are."""
+async def measure_lag(
+    reader: LogReader, kafka: KafkaSettings, workers: Sequence[Worker[Any, Any]], *, every_s: float = LOOK_EVERY_S
+) -> None:
+    """Look again and again, until cancelled; whatever the broker answers, no worker ends for the sake of a metric.
+
+    The metrics stay as they are while the broker does not answer or refuses this configuration, and while a worker's
+    partitions are being assigned.
+
+    Args:
+        reader: asked for the ends.
+        kafka: where it is.
+        workers: whose lag.
+        every_s: between two looks, seconds.
+    """
     meters = [(worker, LagMeter(worker.name, worker.group, kafka)) for worker in workers]
+    unknown: set[str] = set()
     while True:
         for worker, meter in meters:
-            try:
-                await meter.look(reader, worker.places())
-            except KafkaError:
+            if (places := worker.places()) is None:
                 continue
-        await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await meter.look(reader, places)
+            except (KafkaError, OSError) as error:
+                if worker.name not in unknown:
+                    log_event(_log, "sink.lag_unknown", level=logging.WARNING, sink=worker.name, reason=str(error))
+                unknown.add(worker.name)
+            else:
+                unknown.discard(worker.name)
+        await asyncio.sleep(every_s)

@@ -111,10 +111,14 @@ class Worker(Generic[Item, Out]):
         """The consumer group that it works in."""
         return self._settings.group
 
-    def places(self) -> Mapping[Partition, Place | None]:
-        """Where the sink is in each partition that this worker owns now; None: nothing of it was read yet."""
+    def places(self) -> Mapping[Partition, Place | None] | None:
+        """Where the sink is in each partition that this worker owns now; None there: nothing of it was read yet.
+
+        Returns:
+            None before it has joined the group and during a rebalance, when nobody knows which partitions are whose.
+        """
         if self._consumer is None or not self._owned:
-            return {}
+            return None
         return {one: _place(self._progress.get(one)) for one in self._consumer.assignment()}
 
     def ready(self) -> Mapping[str, bool]:

@@ -30,7 +30,6 @@ def test_the_access_log_has_the_account_and_a_fingerprint_and_no_secret(caplog: 
     witness = Witness(Hooks({"acme": (SECRET,)}), ["acme"], access_log=True)
     witness.answered(f"/webhooks/acme/{SECRET}", 204, 12)
     witness.unknown_url(f"/webhooks/acme/{RETIRED}")
-    witness.unknown_url("/favicon.ico")
     request, unknown = caplog.records
     told = request.__dict__
     assert request.getMessage() == "ingest.request"
@@ -45,6 +44,22 @@ def test_the_access_log_has_the_account_and_a_fingerprint_and_no_secret(caplog: 
     everything = " ".join(str(record.__dict__) for record in caplog.records)
     assert SECRET not in everything
     assert RETIRED not in everything
+
+
+def unknown_urls(account: str) -> float | None:
+    return metrics.REGISTRY.get_sample_value("tradewind_webhooks_unknown_url_total", {"account": account})
+
+
+def test_a_lost_hook_is_told_by_its_account_however_much_somebody_scans(caplog: pytest.LogCaptureFixture) -> None:
+    witness = Witness(Hooks({"lost": (SECRET,)}), ["lost"], access_log=False)
+    assert unknown_urls("lost") == 0
+    before = unknown_urls("")
+    assert before is not None
+    for path in ["/favicon.ico", "/webhooks/nobody/guess", "/wp-login.php", f"/webhooks/lost/{RETIRED}"] * 3:
+        witness.unknown_url(path)
+    assert (unknown_urls("lost"), unknown_urls("")) == (3, before + 9)
+    assert unknown_urls("nobody") is None
+    assert [(one.__dict__["account"], one.__dict__["requests"]) for one in caplog.records] == [(None, 1), ("lost", 1)]
 
 
 def test_without_an_access_log_a_request_is_counted_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -43,6 +43,13 @@ def test_without_any_time_it_counts_from_the_first_look_and_goes_on() -> None:
     assert lag.look(15_000, {"a": 30}, {"a": Place(7)}) == Behind(23, 10)
 
 
+def test_what_the_reader_forgets_in_a_rebalance_stays_as_old_as_it_was() -> None:
+    lag: Lag[str] = Lag()
+    assert lag.look(100_000, {"a": 9}, {"a": Place(7, 40_000)}) == Behind(2, 60)
+    assert lag.look(105_000, {"a": 9}, {"a": Place(7)}) == Behind(2, 65)
+    assert lag.look(110_000, {"a": 9}, {"a": Place(8, 90_000)}) == Behind(1, 20)
+
+
 def test_a_broker_whose_clock_is_ahead_makes_nothing_negative() -> None:
     lag: Lag[str] = Lag()
     assert lag.look(5_000, {"a": 9}, {"a": Place(7, 60_000)}) == Behind(2, 0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import httpx
 import pytest
 import uvicorn
 
-from runtime.ops import ops_server, serving
+from runtime.metrics import REGISTRY
+from runtime.ops import Status, ops_server, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +35,25 @@ async def test_alive_ready_and_metrics_are_answered_and_readiness_follows_its_co
         assert 'tradewind_ready{condition="restored"} 1.0' in metrics.text
         assert (await http.get("/elsewhere")).status_code == 404
         assert (await http.post("/livez")).status_code == 405
+
+
+@pytest.mark.parametrize("joined", [(True, False), (False, True)])
+def test_a_condition_of_several_sources_holds_only_if_it_does_for_all_of_them(joined: tuple[bool, bool]) -> None:
+    status = Status()
+    assert status() == {"started": False}
+    first, second = joined
+    status.watch(lambda: {"joined": first}, lambda: {"joined": second}, lambda: {"broker": True})
+    assert status() == {"started": True, "joined": False, "broker": True}
+    status.watch(lambda: {"joined": True}, lambda: {"joined": True})
+    assert status() == {"started": True, "joined": True}
+
+
+async def test_every_start_of_a_process_is_told_by_its_time() -> None:
+    before = time.time()
+    async with ops_server(HOST, 0, dict):
+        began = REGISTRY.get_sample_value("tradewind_start_time_seconds")
+        assert began is not None
+        assert before <= began <= time.time()
 
 
 async def test_a_port_that_is_taken_is_an_exception_and_not_an_exit() -> None:
