@@ -55,7 +55,9 @@ app.command("cli.secret:secret_app", name="secret", help="The secrets of the acc
 app.command("cli.tail:tail_app", name="tail", help="Show changes, deliveries or dead letters as they come.")
 app.command("cli.replay:replay", name="replay", help="Run the core over a part of the history again.")
 app.command("cli.story:story", name="story", help="Show what happened to one entity, from webhook to delivery.")
+app.command("cli.up:up", name="up", help="Run the whole pipeline on this machine, supervised.")
 app.command("cli.status:status", name="status", help="Show how the whole pipeline is, on one screen.")
+app.command("cli.doctor:doctor", name="doctor", help="Check the configuration and all that it names.")
 
 _SUBSCRIPTIONS = {
     "subscribe": "Have ServiceTrade send the webhooks of an account to ingest.",
@@ -205,6 +207,25 @@ def demo(
     from demo.main import run_demo
 
     return run_demo(folder, keep=keep, notifications=notifications, duration_s=duration_s, out=OUT)
+
+
+@app.command
+def demo_day(
+    *,
+    config: Config = DEFAULT_CONFIG,
+    rules: Annotated[Path | None, Parameter(help="Put this rules file in force first.")] = None,
+    notifications: Annotated[int, Parameter(help="How many notifications the office day has at least.")] = 2000,
+    duration_s: Annotated[float, Parameter(help="How long the office day takes.")] = 40,
+) -> int:
+    """Let a day pass at a simulated ServiceTrade, in front of a pipeline that is up, and account for everything.
+
+    servicetrade.base_url leads to the simulator, ingest.public_url is how that one reaches ingest. Exit code 0 if every
+    notification that was answered with 2xx is accounted for.
+    """
+    from demo.visit import visit
+
+    settings = read_settings(config)
+    return asyncio.run(visit(settings, rules=rules, notifications=notifications, duration_s=duration_s, out=OUT))
 
 
 if __name__ == "__main__":

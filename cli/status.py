@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tomllib
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,6 +14,7 @@ from rich.live import Live
 
 from cli.console import DEFAULT_CONFIG, FAILED, OK, OUT, Config
 from cli.status_screen import drawn
+from fleet.plan import tables_in
 from runtime.settings import read_settings
 from schemas.encoding import encode
 from schemas.errors import SettingsError
@@ -29,8 +32,9 @@ def status(
     ops: Annotated[
         tuple[str, ...],
         Parameter(
-            help="HOST:PORT of a process's /readyz and /metrics (repeatable), instead of the configured ports on this "
-            "machine.",
+            help="HOST:PORT of a process's /readyz and /metrics (repeatable), instead of the configured ports, and "
+            "those of `tradewind up`, on this machine. A name with several addresses, as of a service with several "
+            "containers, is a process at each.",
             negative="",
         ),
     ] = (),
@@ -46,10 +50,12 @@ def status(
     if every_s <= 0:
         raise SettingsError(f"--every-s: must be above 0, found {every_s:g}")
     settings = read_settings(config)
-    looker = Status(settings, read_targets(ops) if ops else configured_targets(settings))
+    tables = tables_in(tomllib.loads(config.read_text("utf-8")))
+    looker = Status(settings, read_targets(ops) if ops else configured_targets(settings, tables))
+
     try:
         if watch:
-            return asyncio.run(_watch(looker, every_s, as_json=json))
+            return asyncio.run(_watch(looker.look, every_s, as_json=json))
         overview = asyncio.run(looker.look())
         _print(overview, as_json=json)
         return FAILED if attention(overview) else OK
@@ -62,15 +68,15 @@ def status(
     return OK
 
 
-async def _watch(looker: Status, every_s: float, *, as_json: bool) -> int:
+async def _watch(look: Callable[[], Awaitable[Overview]], every_s: float, *, as_json: bool) -> int:
     """Look again and again, until cancelled."""
     if as_json or not OUT.is_terminal:
         while True:
-            _print(await looker.look(), as_json=as_json)
+            _print(await look(), as_json=as_json)
             await asyncio.sleep(every_s)
     with Live(console=OUT, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(drawn(await looker.look()), refresh=True)
+            live.update(drawn(await look()), refresh=True)
             await asyncio.sleep(every_s)
 
 

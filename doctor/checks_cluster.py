@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from doctor.finding import BROKER, Finding, many
+from runtime.kafka.described import Cluster
 from schemas.moments import shown_ago, shown_span
 
 OTHER_CLOCK_MS = 2_000
@@ -28,24 +28,6 @@ _SIGNS = (
 version in it; as franz-go tells them apart (pkg/kversion), held against a broker of 4.3.1 only."""
 OLDEST = "2.1"
 """Before it no broker takes batches that are compressed with zstd (KIP-110)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
-    """A node of the cluster."""
-
-    id: int
-    address: str
-    """host:port, as it wants to be reached by clients."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """What the brokers tell of themselves."""
-
-    brokers: Sequence[Broker]
-    versions: Mapping[int, int]
-    """The newest version of each API, by its key, that the broker which was asked speaks; empty: not known."""
 
 
 def release_of(versions: Mapping[int, int]) -> str:

@@ -30,7 +30,9 @@ def readers_of(mode: int, folders: Iterable[int]) -> str:
     return ""
 
 
-def file_findings(file: str, keys: Sequence[str], mode: int, folders: Iterable[int]) -> Iterator[Finding]:
+def file_findings(
+    file: str, keys: Sequence[str], mode: int, folders: Iterable[int], *, mounted: bool
+) -> Iterator[Finding]:
     """Whether a file with secrets is its owner's alone.
 
     Args:
@@ -38,8 +40,10 @@ def file_findings(file: str, keys: Sequence[str], mode: int, folders: Iterable[i
         keys: of the configuration, that name it.
         mode: of the file.
         folders: see `readers_of`.
+        mounted: read-only, as a container's secrets are: who sees the mount may read it, and a mode that locked the
+            container's user out would be wrong.
     """
-    if readers := readers_of(mode, folders):
+    if not mounted and (readers := readers_of(mode, folders)):
         what = f"holds {', '.join(keys)} and can be read by {readers} (mode {mode & 0o777:04o})"
         yield CONFIGURATION.warning(file, what, f"chmod 600 {file}")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from doctor.finding import TOPICS, Finding, many
+from runtime.kafka.described import TopicSeen
 from schemas.moments import shown_span
 from schemas.topics import CHANGES, COMMANDS, FOR_EVER_MS, RULES, WEBHOOKS, Topic
 
@@ -22,27 +23,6 @@ _TOO_SHORT = {
 }
 """What comes of a retention that is shorter than configured."""
 _GONE = "what is older is gone for `tradewind story`, `deadletters` and replays"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionSeen:
-    """One partition as the brokers tell of it."""
-
-    number: int
-    leader: int
-    """Broker; -1: none."""
-    replicas: int
-    in_sync: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicSeen:
-    """A topic that exists."""
-
-    partitions: Sequence[PartitionSeen]
-    config: Mapping[str, str]
-    config_unread: str = ""
-    """Why the settings could not be read; empty: they were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

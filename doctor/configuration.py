@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ def _secrets(settings: Settings) -> list[Finding]:
     guessable = list(hook_findings(hooks, passwords))
     if not open_to_others:
         told = f"{many(len(files), 'file')}, each readable by its owner alone" if files else "none is in a file"
+        if any(map(is_mounted, files)):
+            told += ", or mounted read-only"
         open_to_others = [CONFIGURATION.ok("secrets", told)]
     if not guessable:
         told = f"{many(sum(map(len, hooks.values())), 'hook secret')}, long and distinct"
@@ -48,10 +51,20 @@ def _looked_at(file: Path, keys: list[str]) -> Iterator[Finding]:
     try:
         whole = file.resolve()
         mode, folders = whole.stat().st_mode, [folder.stat().st_mode for folder in whole.parents]
+        mounted = is_mounted(whole)
     except OSError as error:  # it was read a moment ago
         yield CONFIGURATION.warning(str(file), f"cannot be looked at: {error.strerror}", "look at it by hand")
     else:
-        yield from file_findings(str(file), keys, mode, folders)
+        yield from file_findings(str(file), keys, mode, folders, mounted=mounted)
+
+
+def is_mounted(file: Path) -> bool:
+    """Whether it is on a mount that can only be read.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
 
 
 def store_key(settings: Settings) -> Finding:

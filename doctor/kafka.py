@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from doctor.checks_cluster import clock_finding, cluster_findings
 from doctor.checks_groups import group_findings
 from doctor.checks_topics import TopicWanted, topic_findings
-from doctor.cluster import look_at_cluster
 from doctor.finding import BROKER, GROUPS, TOPICS, Finding
 from doctor.patience import Patience
 from runtime.kafka import KafkaError
+from runtime.kafka.describing import describe
 from runtime.kafka.topics import full_name, wanted_config
 from runtime.settings import Settings
 from schemas.errors import TradewindError
@@ -32,7 +32,7 @@ async def check_kafka(settings: Settings, tell: Tell, patience: Patience) -> Non
     kafka, wanted = settings.kafka, list(_wanted(settings))
     try:
         async with asyncio.timeout(patience.reach_s):
-            cluster, seen = await look_at_cluster(kafka, [one.name for one in wanted])
+            cluster, seen = await describe(kafka, [one.name for one in wanted])
     except _FAILURES as error:
         tell(_unreachable(kafka.bootstrap_servers, error, patience))
         tell(TOPICS.not_checked("all topics", AWAY))

@@ -10,7 +10,8 @@ class Patience:
     """Seconds. Kafka and the store are asked at the same time, and ServiceTrade after the store.
 
     What is away is mostly found to be so at once. The worst case, half a minute: Kafka takes a connection and says
-    nothing (reach_s); or the store is slow, and then ServiceTrade takes connections and says nothing.
+    nothing (reach_s); or the store is slow, and then ServiceTrade takes connections and says nothing. Not bounded
+    here is a PostgreSQL that falls silent in the middle: a transaction that was begun is waited for (runtime.database).
     """
 
     reach_s: float = 10.0

@@ -8,7 +8,8 @@ from typing import Any
 
 from schemas.printable import printable, printable_json
 
-CRASHED = "process.crashed"
+ENDS = ("process.crashed", "process.refused")
+"""Events with the reason for a process's end."""
 _LONGEST_WORDS = 300
 _MOST_BRACKETS = 500
 """A process may print what it likes; what could be nested deeper than Python follows is taken for text."""
@@ -73,11 +74,11 @@ def as_json(name: str, line: str, *, time: str) -> str:
 
 
 def last_words(line: str) -> str | None:
-    """What a process may say of its end in this line: a crash, or what is no log record; None: nothing."""
+    """What a process may say of its end in this line: a crash, a refusal, or what is no log record; None: nothing."""
     record = _record(line)
     if record is None:
         words = line.strip().removeprefix("tradewind: ")
-    elif record["event"] == CRASHED:
+    elif record["event"] in ENDS:
         words = str(record.get("error", ""))
     else:
         words = ""

@@ -55,6 +55,10 @@ class Printer:
             return
         self._thread.join(max(0.0, end - time.monotonic()))
 
+    def is_alive(self) -> bool:
+        """Whether something is still being written."""
+        return self._thread.is_alive()
+
     def _write_all(self) -> None:
         somebody_reads = True
         while (line := self._lines.get()) is not None:

@@ -14,6 +14,7 @@ Event = Literal[
     "process.stopping",  # SIGTERM or SIGINT was received; the process drains
     "process.stopped",
     "broker.unreachable",  # no Kafka broker can be reached; the process waits for one before it begins
+    "process.refused",  # the configuration is refused, in a sentence; exit code 2
     "process.crashed",  # with the traceback; the supervisor restarts it
     "ingest.request",  # one request, if ingest.access_log is on
     "ingest.unknown_url",  # a 404: somebody guesses, or a hook points to a secret that is retired

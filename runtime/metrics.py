@@ -153,7 +153,8 @@ READY = PROCESS.gauge(
 START_TIME_SECONDS = PROCESS.gauge(
     "tradewind_start_time_seconds",
     "When the process began, in Unix time",
-    "It was started anew. Again and again: it dies; `process.crashed` in its log has the traceback",
+    "It was started anew. Again and again: it dies; `process.crashed` in its log has the traceback, `process.refused` "
+    "what is wrong with its configuration",
 )
 
 # -- ingest --------------------------------------------------------------------------------------------------------

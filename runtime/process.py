@@ -8,9 +8,13 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from runtime.logs import log_event, set_up_logs
+from schemas.errors import SettingsError
 
 DRAIN_S = 26.0
 """How long a process may take to finish what it holds after SIGTERM; below any supervisor's patience."""
+
+CRASHED, REFUSED = 1, 2
+"""Exit codes. The second one: a person has to mend the configuration; starting again alone does not help."""
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +23,8 @@ def run_process(name: str, log_level: str, main: Callable[[asyncio.Event], Await
     """Run `main` until it returns or SIGTERM or SIGINT sets the event that it is given.
 
     Returns:
-        The exit code: 0 after a clean stop; 1 after a crash, or a drain that took too long.
+        The exit code: 0 after a clean stop; 1 after a crash, or a drain that took too long; 2 if the configuration is
+        refused, which is one sentence in the log.
     """
     set_up_logs(name, log_level)
     log_event(_log, "process.started")
@@ -28,11 +33,24 @@ def run_process(name: str, log_level: str, main: Callable[[asyncio.Event], Await
         # then loses the task that refreshes its metadata, and stands still for good.
         with asyncio.Runner() as runner:
             drained = runner.run(_until_signalled(main))
-    except Exception:  # noqa: BLE001 (the one place that may: it says what happened and ends the process)
+    except Exception as error:  # noqa: BLE001 (the one place that may: it says what happened and ends the process)
+        if sentences := refusals_in(error):
+            _log.error("process.refused", extra={"error": "; ".join(sentences)})
+            return REFUSED
         _log.exception("process.crashed")
-        return 1
+        return CRASHED
     log_event(_log, "process.stopped", drained=drained)
-    return 0 if drained else 1
+    return 0 if drained else CRASHED
+
+
+def refusals_in(error: Exception) -> list[str]:
+    """The distinct sentences of SettingsErrors, in task groups too; nothing if there is any other error among them."""
+    if isinstance(error, SettingsError):
+        return [str(error)]
+    if not isinstance(error, ExceptionGroup):
+        return []
+    found = [refusals_in(one) for one in error.exceptions]
+    return list(dict.fromkeys(sentence for one in found for sentence in one)) if all(found) else []
 
 
 async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> bool:

@@ -20,7 +20,9 @@ ROOMS = (
     "audit",
     "rules",
     "views",
+    "doctor",
     "replay",
+    "fleet",
     "demo",
     "cli",
 )
@@ -71,11 +73,25 @@ MAY_IMPORT = {
     "processors": {"schemas", "runtime"},
     "sinks": {"schemas", "runtime", "servicetrade"},
     "audit": {"schemas", "runtime", "processors"},
-    "views": {"schemas", "runtime", "servicetrade", "processors", "sinks"},
+    "views": {"schemas", "runtime", "servicetrade", "processors", "sinks", "fleet"},
+    "doctor": {"schemas", "runtime", "servicetrade", "views"},
     "rules": {"schemas", "runtime", "processors"},
     "replay": {"schemas", "runtime", "processors", "rules"},
-    "demo": {"schemas", "runtime", "servicetrade", "rules", *WORKERS},
-    "cli": {"schemas", "runtime", "servicetrade", *WORKERS, "rules", "audit", "views", "replay", "demo"},
+    "fleet": {"schemas", "runtime"},
+    "demo": {"schemas", "runtime", "servicetrade", "rules", "fleet", *WORKERS},
+    "cli": {
+        "schemas",
+        "runtime",
+        "servicetrade",
+        *WORKERS,
+        "rules",
+        "audit",
+        "views",
+        "doctor",
+        "replay",
+        "fleet",
+        "demo",
+    },
 }
 IMPURE = {"time", "asyncio", "logging", "os", "socket", "threading", "subprocess", "pathlib", "sqlite3"}
 

@@ -12,7 +12,7 @@ from runtime.settings import Settings
 from schemas.errors import TradewindError
 from views.status_data import Flow, Overview, Unread
 from views.status_letters import LettersReader
-from views.status_ops import Target, ask
+from views.status_ops import Target, ask_each
 from views.status_stages import FlowReader
 from views.status_store import read_store
 
@@ -26,7 +26,7 @@ class Status:
 
     Args:
         settings: all of them.
-        targets: where the processes answer.
+        targets: where the processes answer; a name may lead to several.
     """
 
     def __init__(self, settings: Settings, targets: Sequence[Target]) -> None:
@@ -41,7 +41,7 @@ class Status:
             _part(self._flow.read()),
             _part(self._letters.read()),
             _part(read_store(self._settings)),
-            asyncio.gather(*(ask(target) for target in self._targets)),
+            ask_each(self._targets),
         )
         now_ms = time.time_ns() // 1_000_000
         if isinstance(flow, Flow):

@@ -1,11 +1,14 @@
-"""Asks the processes themselves: /readyz and /metrics of their ops ports, in plain HTTP on the addresses given."""
+"""Asks the processes themselves: /readyz and /metrics of their ops ports, in plain HTTP, each address by itself."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
+from fleet.plan import make_plan
 from runtime.settings import Settings
 from schemas.encoding import decode
 from schemas.errors import SettingsError
@@ -32,8 +35,15 @@ class Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def configured_targets(settings: Settings) -> list[Target]:
-    """The ops ports of the configuration, on this machine; of sinks that only run if somebody wants them, too."""
+def configured_targets(settings: Settings, tables: frozenset[str]) -> list[Target]:
+    """The ops ports of the configuration, on this machine; of sinks that only run if somebody wants them, too.
+
+    And those that `tradewind up` finds for processes whose port another one has, as processors-2.
+
+    Args:
+        settings: all of them.
+        tables: those that the configuration has, of `fleet.plan.OPTIONAL`.
+    """
     sinks = settings.sinks
     ports = {
         INGEST_NAME: settings.ingest.ops_port,
@@ -43,7 +53,18 @@ def configured_targets(settings: Settings) -> list[Target]:
         **({"forward": sinks.forward_ops_port} if sinks.forward else {}),
         **{f"custom/{name}": one.ops_port for name, one in sinks.custom.items()},
     }
-    return [Target(name=name, host=LOOPBACK, port=port) for name, port in ports.items()]
+    found: dict[int, str] = {}
+    for name, port in (*ports.items(), *_planned(settings, tables)):
+        found.setdefault(port, name)
+    return [Target(name=name, host=LOOPBACK, port=port) for port, name in found.items()]
+
+
+def _planned(settings: Settings, tables: frozenset[str]) -> list[tuple[str, int]]:
+    try:
+        plan = make_plan(settings, tables)
+    except SettingsError:  # nothing for `tradewind up`, as with port 0; but each process by itself may run
+        return []
+    return [(worker.name, worker.ops_port) for worker in plan.workers]
 
 
 def read_targets(addresses: Sequence[str]) -> list[Target]:
@@ -59,6 +80,55 @@ def read_targets(addresses: Sequence[str]) -> list[Target]:
             raise SettingsError(f"--ops: is written HOST:PORT, as in 127.0.0.1:9102; found {address!r}")
         found.append(Target(name="", host=host.strip("[]") or LOOPBACK, port=int(port)))
     return found
+
+
+Resolve = Callable[[str], Awaitable[Sequence[str]]]
+
+
+async def addresses_of(host: str) -> list[str]:
+    """The IPv4 addresses of a name, or, if there is none, its IPv6 ones.
+
+    Not both: ops ports listen on IPv4 (runtime.ops), and the others would be shown as processes that do not answer.
+
+    Raises:
+        OSError: there is no such name.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    four = [str(where[0]) for family, *_, where in found if family == socket.AF_INET]
+    return list(dict.fromkeys(four or [str(where[0]) for *_, where in found]))
+
+
+async def each_process(targets: Sequence[Target], resolve: Resolve = addresses_of) -> list[Target]:
+    """The same, but each address of a name that has several, as a service of several containers, by itself.
+
+    Asked by its name each connection could be to another one. A name that leads nowhere stays: `ask` says so.
+    """
+    found = await asyncio.gather(*(_expanded(target, resolve) for target in targets))
+    return list(dict.fromkeys(target for several in found for target in several))
+
+
+async def ask_each(targets: Sequence[Target]) -> list[Process]:
+    """What each process says, wherever their names lead by now."""
+    return await asyncio.gather(*(ask(target) for target in await each_process(targets)))
+
+
+async def _expanded(target: Target, resolve: Resolve) -> list[Target]:
+    if _is_address(target.host):
+        return [target]
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            addresses = await resolve(target.host)
+    except (OSError, UnicodeError):  # TimeoutError is one of OSError
+        return [target]
+    return [replace(target, host=address) for address in addresses] if len(addresses) > 1 else [target]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def ask(target: Target) -> Process:

@@ -61,7 +61,7 @@ class Node:
         """
         state = BrokerState(port=self.ports.direct, controller_port=self.ports.controller, kafka_version=KAFKA_VERSION)
         self.folder.mkdir(parents=True)
-        write_config(self.folder, state)  # for log4j2.xml and the folders; the properties are the harness's own
+        write_config(self.folder, state, {})  # for log4j2.xml and the folders; the properties are the harness's own
         config = self.folder / "server.properties"
         config.write_text(properties, "ascii")
         command = [*self.command(), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config)]

@@ -98,6 +98,16 @@ def test_prometheus_is_given_the_rules() -> None:
     assert "./deploy/alerts.yml:/etc/prometheus/alerts.yml:ro" in volumes
 
 
+def test_the_runbook_says_that_nobody_is_called_as_shipped_and_how_that_is_changed() -> None:
+    assert "alerting" not in yaml.safe_load((DEPLOY / "prometheus.yml").read_text("utf-8"))
+    section = RUNBOOK.split("\n## Who gets them\n")[1].split("\n## ")[0]
+    assert "As shipped, nobody" in section
+    prometheus, alertmanager = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL))
+    assert prometheus["alerting"]["alertmanagers"]
+    called = [alertmanager["route"], *alertmanager["route"]["routes"]]
+    assert {one["receiver"] for one in called} == {one["name"] for one in alertmanager["receivers"]}
+
+
 def test_the_services_that_alerts_ask_for_are_those_that_prometheus_knows() -> None:
     (job,) = yaml.safe_load((DEPLOY / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
     known = job["dns_sd_configs"][0]["names"]
@@ -109,6 +119,8 @@ def test_the_services_that_alerts_ask_for_are_those_that_prometheus_knows() -> N
 def test_every_event_that_a_person_has_to_look_at_has_an_alert() -> None:
     said = " ".join(rule["expr"] for rule in RULES)
     ingest = ("received_total", "limited_total", "spool_parked", "spool_oldest_seconds", "silence_seconds")
+    assert "start_time_seconds" in said
+    assert "unknown_url_total" in said
     others = ("ready", "lag_seconds", "ledger_imbalance", "firing_delay", "open_dead_letters", "sink_lag_seconds")
     for name in (*ingest, *others, "sink_halted", "tradewind_parked", "dead-lettered", "logins_total", "refused"):
         assert name in said

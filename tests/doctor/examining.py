@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from doctor.cluster import look_at_cluster
 from doctor.doctor import examine
 from doctor.finding import Finding, State
 from doctor.patience import Patience
 from runtime.database import open_database
+from runtime.kafka.describing import describe
 from runtime.kafka.topics import ensure_topics, full_name, wanted_config
 from runtime.settings import KafkaSettings, StoreSettings
 from runtime.store_schema import upgrade
@@ -60,7 +60,7 @@ async def make_topics(settings: KafkaSettings, topics: Sequence[Topic] = TOPICS)
     wanted = {full_name(settings, topic): wanted_config(settings, topic).items() for topic in topics}
     async with asyncio.timeout(60):
         while True:
-            _, seen = await look_at_cluster(settings, list(wanted))
+            _, seen = await describe(settings, list(wanted))
             if all(name in seen and config <= seen[name].config.items() for name, config in wanted.items()):
                 return
             await asyncio.sleep(0.02)

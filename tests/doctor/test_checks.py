@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from doctor.checks_cluster import Broker, Cluster, clock_finding, cluster_findings, release_of
+from doctor.checks_cluster import clock_finding, cluster_findings, release_of
 from doctor.checks_groups import group_findings
-from doctor.checks_secrets import hook_findings, readers_of, weakness_of
+from doctor.checks_secrets import file_findings, hook_findings, readers_of, weakness_of
 from doctor.checks_subscriptions import subscription_findings, untold
-from doctor.checks_topics import PartitionSeen, TopicSeen, TopicWanted, topic_findings
+from doctor.checks_topics import TopicWanted, topic_findings
 from doctor.finding import BROKER, Finding, State, any_failed
+from runtime.kafka.described import Broker, Cluster, PartitionSeen, TopicSeen
 from runtime.secret_file import new_secret
 from schemas.topics import FOR_EVER_MS, RULES, WEBHOOKS
 from servicetrade.hook_events import ACTIONS, Events, all_types, events_about
@@ -58,6 +59,13 @@ def test_only_a_failure_counts_as_one_and_a_subject_is_not_said_twice() -> None:
 )
 def test_a_file_can_be_read_by_those_who_get_to_it(mode: int, folders: list[int], readers: str) -> None:
     assert readers_of(mode, folders) == readers
+
+
+def test_a_file_that_is_mounted_read_only_is_as_it_should_be_whatever_its_mode() -> None:
+    """As a container's secrets are: `chmod 600` would lock the container's user out."""
+    for mounted, states in ((False, [WARNING]), (True, [])):
+        found = file_findings("/run/secrets/hook", ["k"], 0o100444, [0o755, 0o755], mounted=mounted)
+        assert [one.state for one in found] == states
 
 
 @pytest.mark.parametrize(

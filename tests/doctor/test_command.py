@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cli.main import app
-from doctor.configuration import files_of
+from doctor.configuration import files_of, is_mounted
 from runtime.ops import Status, ops_server
 from runtime.settings import KafkaSettings, StoreSettings, read_settings
 from tests.doctor.examining import (
@@ -184,6 +184,7 @@ async def test_a_secret_that_others_can_read_is_told_with_its_file(site: Site, o
     )
     assert found.do == f"chmod 600 {open_folder}/hook"
     assert report.of("configuration", "secrets") == []
+    assert not is_mounted(open_folder / "hook")
 
 
 async def test_a_public_url_that_cannot_be_is_a_failure(site: Site) -> None:

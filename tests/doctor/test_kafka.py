@@ -12,12 +12,12 @@ import pytest
 from cryptography.fernet import Fernet
 
 from doctor.checks_cluster import release_of
-from doctor.cluster import look_at_cluster
 from doctor.kafka import AWAY, check_kafka
 from doctor.patience import Patience
 from runtime.broker_config import free_port
 from runtime.broker_install import KAFKA_VERSION
 from runtime.kafka import GroupConsumer, Partition, Producer, acknowledged
+from runtime.kafka.describing import describe
 from runtime.kafka.topics import full_name
 from runtime.settings import KafkaSettings, read_settings
 from schemas.topics import CHANGES, COMMANDS, DEADLETTERS, DELIVERIES, RESULTS, RULES, TOPICS, WEBHOOKS, Topic
@@ -89,7 +89,7 @@ async def test_a_new_cluster_is_all_right_but_that_nobody_works_as_processors(
 async def test_the_release_is_told_by_the_versions_of_the_protocol_that_the_broker_speaks(
     kafka: KafkaSettings,
 ) -> None:
-    cluster, topics = await look_at_cluster(kafka, [full_name(kafka, WEBHOOKS)])
+    cluster, topics = await describe(kafka, [full_name(kafka, WEBHOOKS)])
     assert KAFKA_VERSION.startswith(release_of(cluster.versions))
     assert release_of(cluster.versions) >= "4"
     assert [broker.address for broker in cluster.brokers] == [kafka.bootstrap_servers]

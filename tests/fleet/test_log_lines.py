@@ -111,6 +111,7 @@ def test_as_json_a_line_is_as_it_was_and_says_whose_it_is(line: str, expected: d
     ("line", "words"),
     [
         (record("process.crashed", error="SettingsError('no module crm')"), "SettingsError('no module crm')"),
+        (record("process.refused", error="store.key: not a Fernet key"), "store.key: not a Fernet key"),
         ("tradewind: tradewind.toml:3: kafka.x: unknown key", "tradewind.toml:3: kafka.x: unknown key"),
         ("OutOfMemoryError\x1b[31m", "OutOfMemoryError\\x1b[31m"),
         (record("process.stopped"), None),
@@ -118,5 +119,5 @@ def test_as_json_a_line_is_as_it_was_and_says_whose_it_is(line: str, expected: d
         ("x" * 1000, "x" * 300),
     ],
 )
-def test_the_last_words_of_a_process_are_its_crash_or_what_is_no_record(line: str, words: str | None) -> None:
+def test_the_last_words_of_a_process_are_a_crash_a_refusal_or_no_record(line: str, words: str | None) -> None:
     assert last_words(line) == words

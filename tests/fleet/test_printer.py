@@ -28,6 +28,7 @@ def test_all_is_written_in_order() -> None:
         printer.say(f"line {number} \ud800")
     printer.close()
     os.close(writing)
+    assert not printer.is_alive()
     reader.join()
     os.close(reading)
     assert b"".join(chunks).decode().splitlines() == [f"line {number} ?" for number in range(1000)]
@@ -42,6 +43,7 @@ def test_who_says_more_than_is_read_is_not_held_up_and_what_is_missing_is_counte
     reader.start()
     printer.close()
     os.close(writing)
+    assert not printer.is_alive()
     reader.join()
     os.close(reading)
     words = [line.split() for line in b"".join(chunks).decode().splitlines()]
@@ -60,3 +62,4 @@ def test_a_reader_who_has_gone_is_no_failure() -> None:
         printer.say("line")
     printer.close()
     os.close(writing)
+    assert not printer.is_alive()

@@ -45,6 +45,29 @@ def test_a_process_that_refuses_it_ends_everything_with_its_own_sentence(
     assert "forward-1 died (exit code 2)" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (('{ file = "key" }', '{ file = "password" }'), r"store\.key: not a Fernet key"),
+        (("noting:deliver", "absent:deliver"), r"sinks\.custom\.noting\.deliver: absent cannot be imported"),
+    ],
+)
+def test_what_a_process_finds_wrong_only_at_its_work_ends_everything_too(
+    kafka: KafkaSettings, tmp_path: Path, capfd: pytest.CaptureFixture[str], change: tuple[str, str], sentence: str
+) -> None:
+    site = Site(tmp_path)
+    servers = f'bootstrap_servers = "127.0.0.1:{site.port["broker"]}"'
+    where = f'bootstrap_servers = "{kafka.bootstrap_servers}"\ntopic_prefix = "{kafka.topic_prefix}"'
+    site.config.write_text(site.config.read_text().replace(servers, where).replace(*change))
+    command, port = ("sink", "custom", "noting"), site.port["custom"]
+    worker = Worker(name="noting-1", family="noting", command=command, ops_port=port, ops_key="", does="")
+    with pytest.raises(SettingsError, match=f"noting-1 refuses its configuration: {sentence}"):
+        run(site, worker)
+    printed = capfd.readouterr().out
+    assert "noting-1 died (exit code 2)" in printed
+    assert "Traceback" not in printed
+
+
 def test_a_broker_that_refuses_it_ends_everything_before_anything_is_started(
     broker: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

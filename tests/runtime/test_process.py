@@ -63,3 +63,39 @@ def test_a_crash_while_draining_is_a_crash() -> None:
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert events(out)[-1] == "process.crashed"
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("SettingsError('store.key: not a Fernet key')", "store.key: not a Fernet key"),
+        ("Refused('Kafka refuses the user')", "Kafka refuses the user"),
+        ("ExceptionGroup('of tasks', [SettingsError('a'), ExceptionGroup('', [Refused('b'), Refused('a')])])", "a; b"),
+    ],
+)
+def test_a_configuration_that_is_refused_is_one_sentence_without_a_traceback_and_exit_code_2(
+    raised: str, told: str
+) -> None:
+    body = (
+        "from schemas.errors import SettingsError\n"
+        "    class Refused(SettingsError, ConnectionError):\n"
+        "        pass\n"
+        f"    raise {raised}"
+    )
+    with start(body) as process:
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (2, "")
+    last = json.loads(out.splitlines()[-1])
+    assert (last["event"], last["level"], last["error"]) == ("process.refused", "error", told)
+    assert "traceback" not in last
+
+
+def test_a_refusal_together_with_any_other_error_is_a_crash() -> None:
+    body = (
+        "from schemas.errors import SettingsError\n"
+        "    raise ExceptionGroup('of tasks', [SettingsError('a'), ValueError('b')])"
+    )
+    with start(body) as process:
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert events(out)[-1] == "process.crashed"

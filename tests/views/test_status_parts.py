@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleet.plan import OPTIONAL, make_plan
 from runtime.broker import running_broker
 from runtime.database import open_database
 from runtime.kafka import GroupConsumer, KafkaError, Partition, acknowledged
 from runtime.kafka.members import group_members, members_in
 from runtime.metrics import render
 from runtime.ops import Status, ops_server
-from runtime.settings import AccountSettings, KafkaSettings, Settings, StoreSettings
+from runtime.settings import AccountSettings, KafkaSettings, ProcessorsSettings, Settings, StoreSettings
 from runtime.sink_settings import CustomSettings, SinksSettings
 from runtime.store_schema import upgrade
 from runtime.toml_reader import Secret
@@ -31,7 +33,7 @@ from tests.processors.pipeline import committing, removed_before
 from tests.sinks.letter_making import Office, letter_record, reason, resolution_record
 from views.status_data import METRICS, OPEN_WINDOWS, CutOff, Halted, Process, Stage
 from views.status_letters import LettersReader, OpenLetterCount
-from views.status_ops import Target, ask, configured_targets, read_metrics, read_targets
+from views.status_ops import Target, addresses_of, ask, configured_targets, each_process, read_metrics, read_targets
 from views.status_stages import FlowReader, groups_of, progress_of
 from views.status_store import read_store
 
@@ -240,11 +242,75 @@ async def test_a_store_that_nobody_has_used_is_empty_and_stays_so(
 
 
 def test_the_configured_ports_on_this_machine_are_asked_unless_others_are_named(kafka: KafkaSettings) -> None:
-    found = {target.name: target.address for target in configured_targets(settings_of(kafka))}
+    found = {target.name: target.address for target in configured_targets(settings_of(kafka), frozenset())}
     assert found["processors"] == "127.0.0.1:9102"
-    assert set(found) == {"ingest", "processors", "mirror", "command", "custom/mine"}
+    assert set(found) == {"ingest", "processors", "mirror", "command", "custom/mine", "processors-2"}
     named = read_targets(["ingest:9100", "[::1]:9101", "9102"])
     assert [target.address for target in named] == ["ingest:9100", "[::1]:9101", "127.0.0.1:9102"]
+
+
+@pytest.mark.parametrize("tables", [frozenset[str](), frozenset(OPTIONAL)], ids=["none", "all"])
+@pytest.mark.parametrize("port", [9102, 9101])
+def test_all_that_tradewind_up_starts_is_asked_each_port_once(
+    kafka: KafkaSettings, tables: frozenset[str], port: int
+) -> None:
+    settings = replace(settings_of(kafka), processors=ProcessorsSettings(ops_port=port))
+    ports = [target.port for target in configured_targets(settings, tables)]
+    assert len(ports) == len(set(ports))
+    assert set(ports) >= {worker.ops_port for worker in make_plan(settings, tables).workers}
+
+
+@pytest.mark.parametrize("port", [0, 65_535])
+def test_a_port_that_is_none_for_tradewind_up_keeps_nobody_from_looking(kafka: KafkaSettings, port: int) -> None:
+    settings = replace(settings_of(kafka), processors=ProcessorsSettings(ops_port=port))
+    found = {target.name: target.port for target in configured_targets(settings, frozenset())}
+    assert found == {"ingest": 9101, "processors": port, "mirror": 9103, "command": 9104, "custom/mine": 9106}
+
+
+async def test_a_name_with_several_addresses_is_a_process_at_each() -> None:
+    names = {"processors": ["10.0.0.2", "10.0.0.3"], "ingest": ["10.0.0.4"], "six": ["fd00::1", "fd00::2"]}
+
+    async def resolve(host: str) -> list[str]:
+        if host not in names:
+            raise OSError("no such name")
+        return names[host]
+
+    twice = ["processors:9100"] * 2
+    named = read_targets(["ingest:9100", *twice, "gone:1", "10.0.0.9:1", "[::1]:2", "six:3"])
+    assert [target.address for target in await each_process(named, resolve)] == [
+        "ingest:9100",
+        "10.0.0.2:9100",
+        "10.0.0.3:9100",
+        "gone:1",
+        "10.0.0.9:1",
+        "[::1]:2",
+        "[fd00::1]:3",
+        "[fd00::2]:3",
+    ]
+
+
+async def test_each_of_several_processes_behind_a_name_is_asked_by_itself() -> None:
+    async def resolve(_: str) -> list[str]:
+        return ["127.0.0.1", "127.0.0.2"]
+
+    first, second = Status(), Status()
+    first.watch(lambda: {"restored": True})
+    second.watch(lambda: {"restored": False})
+    async with ops_server("127.0.0.1", 0, first) as port, ops_server("127.0.0.2", port, second):
+        found = [await ask(target) for target in await each_process(read_targets([f"processors:{port}"]), resolve)]
+    assert [(one.address, one.conditions["restored"]) for one in found] == [
+        (f"127.0.0.1:{port}", True),
+        (f"127.0.0.2:{port}", False),
+    ]
+
+
+async def test_a_name_of_this_machine_is_one_process_though_it_has_an_ipv6_address_too() -> None:
+    assert await addresses_of("localhost") == ["127.0.0.1"]
+    assert await addresses_of("::1") == ["::1"]
+    with pytest.raises(OSError, match=r"."):
+        await addresses_of("no such name")
+    (nowhere,) = await each_process([Target(name="", host="no such name", port=1)])
+    assert (await ask(nowhere)).silent
 
 
 @pytest.mark.parametrize("address", ["", "host", "host:", "host:http", "host:0", "host:65536"])

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from doctor.checks_cluster import Broker, Cluster
-from doctor.checks_topics import PartitionSeen, TopicSeen
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from runtime.kafka.described import Broker, Cluster, PartitionSeen, TopicSeen
 from runtime.kafka.topics import open_admin
 from runtime.settings import KafkaSettings
 
-_TOPIC = 2
-"""How DescribeConfigs spells that a resource is a topic."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A topic whose settings are asked for, as the admin client reads it."""
-
-    name: str
-    resource_type: int = _TOPIC
-    configs: None = None
-    """All of them."""
-
-
-async def look_at_cluster(settings: KafkaSettings, names: Sequence[str]) -> tuple[Cluster, Mapping[str, TopicSeen]]:
+async def describe(settings: KafkaSettings, names: Sequence[str]) -> tuple[Cluster, Mapping[str, TopicSeen]]:
     """What the brokers tell of themselves, and of those of the topics that exist, by their names on this cluster.
 
     Raises:
@@ -47,9 +35,9 @@ async def look_at_cluster(settings: KafkaSettings, names: Sequence[str]) -> tupl
         return Cluster(brokers=sorted(brokers, key=lambda one: one.id), versions=_versions(admin)), topics
 
 
-async def _configs(admin: Any, names: Sequence[str]) -> dict[str, tuple[dict[str, str], str]]:
+async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, tuple[dict[str, str], str]]:
     """Of each topic its settings, or none and why they are not told."""
-    answers = await admin.describe_configs([_Asked(name) for name in names])
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     found = {}
     for code, message, _, name, *entries in (resource for answer in answers for resource in answer.resources):
         config = {entry[0]: entry[1] for entry in entries[0]}
@@ -70,7 +58,7 @@ def _topic(partitions: Sequence[Mapping[str, Any]], config: Mapping[str, str], u
     return TopicSeen(partitions=seen, config=config, config_unread=unread)
 
 
-def _versions(admin: Any) -> dict[int, int]:
+def _versions(admin: AIOKafkaAdminClient) -> dict[int, int]:
     """The newest version of each API that the brokers speak which were asked."""
     # Every connection begins with this question, but the client keeps the answer to itself; held by a contract test.
     answers = [connection._versions for connection in admin._client._conns.values()]  # noqa: SLF001
