@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import logging
 from pathlib import Path
 
 from ingest.hooks import Hooks
@@ -13,12 +13,15 @@ from ingest.secrets_watch import live_secrets, watch_secrets
 from ingest.server import listening
 from ingest.spool import Spool
 from ingest.witness import Witness
-from runtime.broker_watch import RETRY_S, reached_broker, watching_broker
-from runtime.kafka import BatchProducer, KafkaError
+from runtime.broker_watch import REFUSED_S, RETRY_S, reached_broker, watching_broker
+from runtime.kafka import BatchProducer, BrokerRefused, KafkaError
 from runtime.kafka.topics import full_name, require_topics
+from runtime.logs import log_event
 from runtime.ops import Status, ops_server
 from runtime.settings import Settings
 from schemas.topics import WEBHOOKS
+
+_log = logging.getLogger(__name__)
 
 
 async def run(
@@ -62,14 +65,23 @@ async def run(
 
 
 async def _check_topics(settings: Settings, stop: asyncio.Event) -> None:
-    """As soon as there is a broker to ask; until then webhooks are spooled.
+    """As soon as there is a broker to ask; until then webhooks are spooled, also while it refuses us.
 
     Raises:
         TopicsError: webhooks would be misread, or there is nowhere to put them.
     """
-    while await reached_broker(settings.kafka, stop):
-        # A broker can go away between two questions.
-        with suppress(KafkaError, OSError):
-            await require_topics(settings.kafka, [WEBHOOKS])
+    told = ""
+    while not stop.is_set():
+        try:
+            if await reached_broker(settings.kafka, stop):
+                await require_topics(settings.kafka, [WEBHOOKS])
+        except BrokerRefused as error:
+            # A person has to mend that; to end would be to take no webhooks until then.
+            if str(error) != told:
+                told = str(error)
+                log_event(_log, "broker.refused", level=logging.ERROR, reason=told)
+            await asyncio.sleep(REFUSED_S)
+        except (KafkaError, OSError):  # it can go away between two questions
+            await asyncio.sleep(RETRY_S)
+        else:
             return
-        await asyncio.sleep(RETRY_S)

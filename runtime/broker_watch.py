@@ -8,13 +8,15 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from runtime.kafka import KafkaError
+from runtime.kafka import BrokerRefused, KafkaError
 from runtime.kafka.topics import open_admin
 from runtime.logs import log_event
 from runtime.settings import KafkaSettings
 
 INTERVAL_S = 2.0
 RETRY_S = 0.5
+REFUSED_S = 10.0
+"""After a refusal: more often would look like somebody who guesses passwords."""
 TIMEOUT_S = 3.0
 
 _log = logging.getLogger(__name__)
@@ -36,6 +38,9 @@ async def reached_broker(settings: KafkaSettings, stop: asyncio.Event) -> bool:
 
     Returns:
         False if `stop` was set meanwhile.
+
+    Raises:
+        BrokerRefused: they answer, but not to somebody with this configuration.
     """
     told = False
     while not stop.is_set():
@@ -59,15 +64,20 @@ async def watching_broker(settings: KafkaSettings) -> AsyncIterator[BrokerWatch]
 
     async def ask() -> None:
         while True:
-            with contextlib.suppress(KafkaError, TimeoutError, OSError):
+            pause_s = RETRY_S
+            try:
                 async with open_admin(settings) as admin:
                     while True:
                         async with asyncio.timeout(TIMEOUT_S):
                             await admin.describe_cluster()
                         watch.reachable = True
                         await asyncio.sleep(INTERVAL_S)
+            except BrokerRefused:
+                pause_s = REFUSED_S
+            except (KafkaError, OSError):  # TimeoutError is one
+                pass
             watch.reachable = False
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(pause_s)
 
     asking = asyncio.create_task(ask(), name="broker-watch")
     try:

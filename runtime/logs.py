@@ -13,6 +13,7 @@ Event = Literal[
     "process.started",  # once per process; often: it keeps dying, look for process.crashed
     "process.stopping",  # SIGTERM or SIGINT was received; the process drains
     "process.stopped",
+    "broker.refused",  # the brokers answer ingest, but not with this configuration; it spools, and asks again
     "broker.unreachable",  # no Kafka broker can be reached; the process waits for one before it begins
     "process.refused",  # the configuration is refused, in a sentence; exit code 2
     "process.crashed",  # with the traceback; the supervisor restarts it

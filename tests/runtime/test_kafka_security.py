@@ -428,16 +428,34 @@ async def test_nobody_gets_what_only_others_need(secured: SecuredBroker, allowed
         await require_topics(by_user(secured, "nobody"), [CHANGES])
 
 
-async def test_a_process_that_is_refused_ends_with_the_sentence(secured: SecuredBroker, tmp_path: Path) -> None:
+async def test_processors_that_are_refused_end_with_the_sentence_and_ingest_spools(
+    secured: SecuredBroker, tmp_path: Path
+) -> None:
     site = Site(tmp_path, secured)
     config = site.config("tools", password="a-wrong-one")
-    async with site.process(config, "ingest") as (ingest, _), site.process(config, *PROCESSORS, "one") as (worker, _):
-        async with asyncio.timeout(60):
-            assert [await ingest.wait(), await worker.wait()] == [2, 2]
+    url = f"http://{HOST}:{site.port}/webhooks/acme/{HOOK_SECRET}"
+    async with (
+        site.process(config, "ingest") as (ingest, ops_port),
+        site.process(config, *PROCESSORS, "one") as (one, _),
+        asyncio.timeout(60),
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+
+        async def refused_and_ready() -> bool:
+            return "broker.refused" in site.said() and await ready(http, ops_port)
+
+        await until(refused_and_ready)
+        answer = await http.post(url, content=b'{"messageId": "1", "data": []}')
+        spooled = (await http.get(f"http://{HOST}:{ops_port}/metrics")).text
+        assert await one.wait() == 2
+        ingest.terminate()
+        assert await ingest.wait() == 0
+    assert answer.status_code == 204
+    assert "\ntradewind_spool_webhooks 1.0\n" in spooled
     entries = [json.loads(line) for line in site.said().splitlines()]
-    told = {entry["process"]: entry["error"] for entry in entries if entry["event"] == "process.refused"}
-    assert set(told) == {"ingest", "one"}
-    assert all(f"Kafka at {secured.sasl_ssl} refuses the user 'tools'" in sentence for sentence in told.values())
+    sentence = f"Kafka at {secured.sasl_ssl} refuses the user 'tools'"
+    assert [entry["process"] for entry in entries if sentence in str(entry.get("error"))] == ["one"]
+    assert any(entry["event"] == "broker.refused" and sentence in entry["reason"] for entry in entries)
     assert "a-wrong-one" not in site.said()
 
 
