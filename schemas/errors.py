@@ -2,6 +2,7 @@
 
 TradewindError
 ├── SettingsError            the configuration is wrong: names the key and, where known, the line
+│   └── BrokerRefused        Kafka answers, but not to somebody with this configuration (runtime/kafka/connecting.py)
 ├── BrokerError              the embedded broker could not be fetched or started
 ├── SupervisorError          a process of the product did not become ready, or is not known
 ├── ProcessorsError          the processors' worker ended although nobody stopped it
