@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import socket
+import tempfile
+import time
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +18,7 @@ from schemas.errors import BrokerError
 
 HOST = "127.0.0.1"
 _STATE = "broker.json"
+_CLAIM_S = 60
 # Below the ephemeral range of Linux (32768) and macOS (49152). From inside it, any outgoing connection can take the
 # port while the broker is down; a client that retries on loopback can even connect to itself and keep it.
 _PORTS = range(20_000, 32_000)
@@ -87,9 +92,25 @@ def free_port(besides: Container[int] = ()) -> int:
         BrokerError: none is left.
     """
     for port in random.sample(_PORTS, 200):
-        if port not in besides and port_is_free(port):
+        if port not in besides and port_is_free(port) and _claimed(port):
             return port
     raise BrokerError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
+
+
+def _claimed(port: int) -> bool:
+    """Make a port ours for a minute or two against others on this machine who choose one before either listens."""
+    claims, now = Path(tempfile.gettempdir()) / f"tradewind-ports-{os.getuid()}", int(time.time() // _CLAIM_S)
+    try:
+        if (claims / str(now - 1) / str(port)).exists():
+            return False
+        (claims / str(now)).mkdir(parents=True, exist_ok=True)
+        (claims / str(now) / str(port)).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    for old in claims.iterdir():
+        if old.name not in (str(now - 1), str(now), str(now + 1)):
+            shutil.rmtree(old, ignore_errors=True)  # somebody else does it at the same time
+    return True
 
 
 def write_config(data_dir: Path, state: BrokerState, properties: Mapping[str, object]) -> None:

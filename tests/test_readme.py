@@ -105,13 +105,14 @@ def test_the_commands_for_a_real_account_work_as_written(kafka: KafkaSettings, t
     assert re.search(r"\d+ ok", said)
 
 
+# Below those that free_port chooses from.
 PORTS = {
-    "ingest": 28080,
-    "ingest.ops": 28081,
-    "processors.ops": 28082,
-    "mirror.ops": 28083,
-    "command.ops": 28084,
-    "simulator": 28099,
+    "ingest": 19080,
+    "ingest.ops": 19081,
+    "processors.ops": 19082,
+    "mirror.ops": 19083,
+    "command.ops": 19084,
+    "simulator": 19099,
 }
 
 
