@@ -169,9 +169,7 @@ class Supervisor:
         """Stop a process for good: SIGTERM, and SIGKILL to it and its children when the deadline passes."""
         child = self._child(name)
         child.stopping.set()
-        if child.process is not None and child.pid is not None:
-            with suppress(ProcessLookupError):
-                child.process.terminate()
+        _terminate(child)
         if child.keeper is not None:
             await asyncio.wait([child.keeper], timeout=child.spec.stop_deadline_s)
             _kill_group(child)
@@ -221,7 +219,7 @@ class Supervisor:
             young += 1
             await self._start_again(child, pause)
             if child.stopping.is_set() and child.pid is not None:  # stop() came while it was being started
-                _kill_group(child) if self._killing else child.process.terminate()
+                _kill_group(child) if self._killing else _terminate(child)
         await child.log.close()
         self._tell("stopped", child, child.process.returncode if child.process else None)
 
@@ -242,6 +240,13 @@ class Supervisor:
     ) -> None:
         pid = child.process.pid if child.process else 0
         self._on_event(ProcessEvent(kind=kind, name=child.spec.name, pid=pid, restarts=child.restarts, status=status))
+
+
+def _terminate(child: _Child) -> None:
+    """Send SIGTERM; not by `Process.terminate`, which may reap a child that has just ended, and its status is lost."""
+    if child.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGTERM)
 
 
 def _kill_group(child: _Child) -> None:
